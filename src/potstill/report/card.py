@@ -1,0 +1,256 @@
+"""The model card of a student: `student/README.md`, with the metadata that model hubs read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_text
+from .numbers import count, large, latency, p_value, percent, percent_range, score, score_range, size, times
+from .runfiles import RunFiles, at, group, items, number, read_run
+from .summary import Summary, summarise, warnings
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def write_card(run: Path) -> Path:
+    """Write `student/README.md` into a run folder and return its path; errors as `model_card`."""
+    out = Path(run) / "student" / "README.md"
+    write_text(out, model_card(run))
+    return out
+
+
+def model_card(run: Path) -> str:
+    """Compose the model card of a run's student as Markdown with YAML front matter, from the run's files alone.
+
+    Raises:
+        InputError: `run` is not a run folder.
+
+    """
+    summary = summarise(read_run(Path(run)))
+    parts = [
+        _front_matter(summary),
+        f"# {_md(_title(summary))}",
+        f"{_md(summary.headline)}. {_md(summary.verdict)} {_md(summary.role)}",
+        _usage(summary),
+        _serves(summary),
+        _evaluation(summary),
+        _cost(summary),
+        _data(summary.files),
+        _limits(summary),
+    ]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _title(s: Summary) -> str:
+    kind = at(s.files.run, "student", "kind")
+    return f"{s.teacher} for {s.collection}, distilled{f' ({kind})' if kind else ''}"
+
+
+def _front_matter(s: Summary) -> str:
+    import yaml
+
+    run = s.files.run
+    teacher = str(at(run, "teacher", "name") or "")
+    kind = at(run, "student", "kind")
+    tags = [
+        "sentence-transformers",
+        "sentence-similarity",
+        "feature-extraction",
+        "retrieval",
+        "distillation",
+        "potstill",
+    ]
+    data: dict[str, Any] = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "license": str(run.get("license") or "other"),
+        "tags": tags + ([f"potstill-{kind}"] if kind else []),
+    }
+    # Hubs link `base_model`; a folder or a service is no id that they could link.
+    if _HUB_ID.fullmatch(teacher):
+        data |= {"base_model": teacher, "base_model_relation": "finetune"}
+    data["teacher"] = teacher or "unknown"
+    if s.judged:
+        metrics = [
+            {"type": _metric_type(row.name), "name": row.name, "value": round(row.student.value, 5)}
+            for row in s.rows
+            if row.student.value is not None
+        ]
+        metrics += [
+            {
+                "type": f"retention_{_metric_type(row.name)}",
+                "name": f"{row.name} kept",
+                "value": round(row.kept.value, 5),
+            }
+            for row in s.rows
+            if row.kept.value is not None
+        ]
+        dataset = {
+            "type": _metric_type(s.collection),
+            "name": s.collection,
+            "split": str(s.files.evaluation.get("split")),
+        }
+        task = {"type": "information-retrieval", "name": "Information Retrieval"}
+        data["model-index"] = [{"name": _title(s), "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
+    return "---\n" + yaml.safe_dump(data, sort_keys=False, allow_unicode=True) + "---"
+
+
+def _usage(s: Summary) -> str:
+    metric = at(s.files.run, "teacher", "metric")
+    compare = {"dot": "dot product", "cosine": "cosine"}.get(str(metric), "the teacher’s similarity")
+    what = "query vectors for the teacher’s index" if s.towers == "asymmetric" else "query vectors"
+    return f"""## Usage
+
+With sentence-transformers alone:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/student")
+vectors = model.encode(["what you search for"])  # {what}; compare by {compare}
+```
+
+With Potstill, which is faster for one query at a time{" and needs no torch" if _is_static(s) else ""}:
+
+```python
+import potstill
+
+vectors = potstill.load("path/to/student").encode_queries(["what you search for"])
+```"""
+
+
+def _is_static(s: Summary) -> bool:
+    return str(at(s.files.run, "student", "kind") or "").startswith("static")
+
+
+def _serves(s: Summary) -> str:
+    run = s.files.run
+    fingerprint = group(run, "teacher", "fingerprint")
+    lines = [f"- Teacher: {_code(at(run, 'teacher', 'name') or 'unknown')}"]
+    told = [f"{key} {_code(value)}" for key, value in fingerprint.items() if value not in (None, "", [], {})]
+    if told:
+        lines.append(f"- Encoded with: {', '.join(told)}")
+    dimensions, metric = number(at(run, "teacher", "dimensions")), at(run, "teacher", "metric")
+    if dimensions:
+        lines.append(f"- Vectors: {count(dimensions)} dimensions{f', compared by {_md(metric)}' if metric else ''}")
+    lines.append(f"- Towers: {s.towers}")
+    if s.towers == "asymmetric":
+        lines.append(
+            "- Index: document vectors made by this teacher, in this way. With vectors of another model, or of this "
+            "one with another prompt, pooling or normalisation, results are meaningless."
+        )
+    student = group(run, "student")
+    described = [_md(student.get("description") or student.get("kind") or "")]
+    described += [f"{large(n)} parameters" for n in [number(student.get("parameters"))] if n]
+    described += [size(n) for n in [number(student.get("bytes"))] if n]
+    lines.append(f"- Student: {', '.join(text for text in described if text) or 'not recorded'}")
+    return "## What it serves\n\n" + "\n".join(lines)
+
+
+def _evaluation(s: Summary) -> str:
+    lines = ["## Evaluation", ""]
+    if s.judged:
+        lines += [_md(s.basis) + " Intervals are 95 %.", ""]
+        lines += ["| Measure | Teacher | Student | Kept | p | Reading |", "|---|---|---|---|---|---|"]
+        for row in s.rows:
+            pairs = [
+                (score(row.teacher.value), score_range(row.teacher.low, row.teacher.high)),
+                (score(row.student.value), score_range(row.student.low, row.student.high)),
+                (percent(row.kept.value), percent_range(row.kept.low, row.kept.high)),
+            ]
+            cells = [f"{value} ({interval})" if interval else value for value, interval in pairs]
+            p = p_value(row.p).removeprefix("p ").removeprefix("= ")
+            lines.append(f"| {_md(row.name)} | {' | '.join(cells)} | {_md(p)} | {row.reading} |")
+    else:
+        lines.append("Nothing was judged: there is no measure of how good the results are.")
+    if s.agreement.value is not None:
+        interval = percent_range(s.agreement.low, s.agreement.high)
+        lines += [
+            "",
+            f"Agreement with the teacher: {percent(s.agreement.value)} of its top {s.depth} documents are found by the "
+            f"student too{f' (95 % interval {interval})' if interval else ''}"
+            f"{'' if s.judged else '. ' + _md(s.basis).rstrip('.')}.",
+        ]
+    return "\n".join(lines)
+
+
+def _cost(s: Summary) -> str:
+    cost = group(s.files.evaluation, "cost")
+    rows = []
+    for key, name, show in (
+        ("query_ms_p50", "One query, median", latency),
+        ("query_ms_p99", "One query, 99th percentile", latency),
+        ("queries_per_s", "Queries per second, in batches", count),
+        ("parameters", "Parameters", large),
+        ("bytes", "Bytes on disk", size),
+    ):
+        teacher, student = number(at(cost, "teacher", key)), number(at(cost, "student", key))
+        if teacher is not None or student is not None:
+            rows.append(f"| {name} | {show(teacher)} | {show(student)} |")
+    if not rows:
+        return ""
+    faster = f" One query is {times(s.speed_up)} times as fast." if s.speed_up and s.speed_up >= 1 else ""
+    cpu = at(s.files.run, "machine", "cpu")
+    where = f" on {_md(cpu)}" if cpu else ""
+    head = ["## Cost", "", f"From text to vector, one thread, measured in one run{where}.{faster}", ""]
+    return "\n".join([*head, "| | Teacher | Student |", "|---|---|---|", *rows])
+
+
+def _data(files: RunFiles) -> str:
+    queries, collection = group(files.run, "queries"), group(files.run, "collection")
+    if not queries and not collection:
+        return ""
+    documents = number(collection.get("documents"))
+    lines = ["## Training data", ""]
+    about = _md(collection.get("name") or "a collection") + (f", {count(documents)} documents" if documents else "")
+    lines.append(f"Queries without labels, drawn from {about}; the targets are the teacher’s vectors.")
+    sources = group(queries, "sources")
+    if sources:
+        lines.append("")
+    for name, n in sources.items():
+        examples = ", ".join(_code(text) for text in items(queries, "examples", name)[:2])
+        told = f", such as {examples}" if examples else ""
+        lines.append(f"- {_md(str(name).replace('_', ' '))}: {count(number(n))}{told}")
+    excluded = group(queries, "excluded")
+    if excluded:
+        kept_out = ", ".join(f"{count(number(n))} {_md(str(why).replace('_', ' '))}" for why, n in excluded.items())
+        lines += ["", f"Kept out of training: {kept_out}."]
+    return "\n".join(lines)
+
+
+def _limits(s: Summary) -> str:
+    truncated = number(at(s.files.run, "queries", "truncated"))
+    lines = [
+        f"- Made for {_md(s.collection)}: on texts of another domain or language it will keep less, and nothing here "
+        "says how much.",
+        "- It imitates its teacher, errors and biases included.",
+    ]
+    if s.towers == "asymmetric":
+        lines.append("- It encodes queries. For documents use the teacher.")
+    if not s.judged:
+        lines.append("- Nothing was judged. Judge some queries of your own before relying on it.")
+    if truncated:
+        lines.append(f"- {count(truncated)} training texts were longer than the teacher’s limit and were cut.")
+    return "## Limits\n\n" + "\n".join(lines + [f"- {_md(line)}" for line in warnings(s.files)])
+
+
+def _metric_type(name: str) -> str:
+    """`nDCG@10` as `ndcg_at_10`, the spelling of model hubs."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("@", "_at_")).strip("_")
+
+
+def _md(text: object) -> str:
+    """Put a text on one line, its Markdown and HTML signs made harmless."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", line).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _code(text: object) -> str:
+    """Give a text as inline code, whatever it holds."""
+    line = " ".join(str(text).split())
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
+    pad = " " if "`" in line else ""
+    return f"{fence}{pad}{line}{pad}{fence}" if line else "(empty)"

@@ -1,0 +1,138 @@
+"""Reads a run folder for the report and the model card: whatever is there, as far as it can be read.
+
+A report is made at the end of a long job, so nothing here fails for a missing or broken file: the part is left out
+and `RunFiles.absent` says so in words for the reader.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+FILES = ("run.json", "evaluation.json", "metrics.jsonl", "per_query.jsonl", "recipe.yaml")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run folder holds. Missing files give empty values and a line in `absent`."""
+
+    path: Path
+    recipe: str
+    run: dict[str, Any]
+    steps: list[dict[str, Any]]
+    validations: list[dict[str, Any]]
+    evaluation: dict[str, Any]
+    per_query: list[dict[str, Any]]
+    documents: dict[str, str]
+    absent: tuple[str, ...]
+
+
+def read_run(path: Path) -> RunFiles:
+    """Read a run folder.
+
+    Raises:
+        InputError: there is no such folder, or it holds none of the files of a run.
+
+    """
+    path = Path(path)
+    if not any((path / name).is_file() for name in FILES):
+        raise InputError("this is not a run folder", where=str(path), fix=f"give a folder with {', '.join(FILES)}")
+    absent: list[str] = []
+    recipe = _text(path / "recipe.yaml", absent)
+    metrics = _lines(path / "metrics.jsonl", absent)
+    documents = _object(path / "documents.json", absent, optional=True)
+    # A resumed run repeats the steps since its last checkpoint: the last line of a step is the one that counts.
+    steps = {line["step"]: line for line in metrics if number(line.get("step")) is not None and "loss" in line}
+    validations = {
+        line["step"]: line
+        for line in metrics
+        if number(line.get("step")) is not None and isinstance(line.get("validation"), dict)
+    }
+    return RunFiles(
+        path=path,
+        recipe=recipe,
+        run=_object(path / "run.json", absent),
+        steps=[steps[step] for step in sorted(steps)],
+        validations=[validations[step] for step in sorted(validations)],
+        evaluation=_object(path / "evaluation.json", absent),
+        per_query=_lines(path / "per_query.jsonl", absent),
+        documents={key: str(value) for key, value in documents.items()},
+        absent=tuple(absent),
+    )
+
+
+def at(value: Any, *place: str) -> Any:
+    """Get the value at a path of keys, None where the path ends early."""
+    for key in place:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def group(value: Any, *place: str) -> dict[str, Any]:
+    """Get the mapping at a path of keys, an empty one where there is none."""
+    found = at(value, *place)
+    return found if isinstance(found, dict) else {}
+
+
+def items(value: Any, *place: str) -> list[Any]:
+    """Get the list at a path of keys, an empty one where there is none."""
+    found = at(value, *place)
+    return found if isinstance(found, list) else []
+
+
+def number(value: Any) -> float | None:
+    """Get a finite number, or None for anything else (absent, text, true, NaN)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _text(path: Path, absent: list[str], *, optional: bool = False) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if not optional:
+            absent.append(f"{path.name} is not in the run folder")
+    except (OSError, UnicodeDecodeError) as error:
+        absent.append(f"{path.name} cannot be read: {error}")
+    return ""
+
+
+def _object(path: Path, absent: list[str], *, optional: bool = False) -> dict[str, Any]:
+    text = _text(path, absent, optional=optional)
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        absent.append(f"{path.name} is not valid JSON: {error}")
+        return {}
+    if not isinstance(value, dict):
+        absent.append(f"{path.name} does not hold a JSON object")
+        return {}
+    return value
+
+
+def _lines(path: Path, absent: list[str]) -> list[dict[str, Any]]:
+    rows, broken = [], 0
+    for line in _text(path, absent).split("\n"):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            rows.append(value)
+        else:
+            broken += 1
+    if broken:
+        absent.append(f"{path.name}: {broken} {'line' if broken == 1 else 'lines'} cannot be read and are left out")
+    return rows

@@ -1,0 +1,32 @@
+"""From a recipe's teacher to a teacher."""
+
+from __future__ import annotations
+
+from ..recipe import TeacherSpec
+from .teacher import VectorTeacher
+
+
+def open_teacher(spec: TeacherSpec) -> VectorTeacher:
+    """Open a teacher and check all that can be checked without the collection.
+
+    Models are loaded and tried on one text, files of vectors are read through once, a service is asked for one vector.
+
+    Raises:
+        InputError: the model, file, service or option is wrong; names it and the remedy.
+        MissingExtra: a package that this teacher needs is not installed.
+    """
+    model: VectorTeacher | None = None
+    if spec.url:
+        from .http_service import HttpTeacher
+
+        model = HttpTeacher(spec)
+    elif spec.model or spec.query_model:
+        from .bi_encoder import BiEncoderTeacher
+
+        model = BiEncoderTeacher(spec)
+    if spec.index or spec.query_vectors:
+        from .with_vectors import TeacherWithVectors
+
+        return TeacherWithVectors(spec, model)
+    assert model is not None  # TeacherSpec sees to it
+    return model

@@ -1,0 +1,108 @@
+"""From batches of vectors to whole shards: the checks, the conversion to the store's precision, the cutting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import InputError
+from .keys import text_keys
+from .table import VectorTable, quoted
+
+SHARD_ROWS = 65_536
+SHARD_BYTES = 128 * 2**20  # wide vectors get fewer rows a shard
+_WORST_ROUNDING = 0.01  # of a vector's largest entry; float16 errs by at most 0.0005 unless its numbers are tiny
+
+
+def shard_rows(table: VectorTable) -> int:
+    """Rows of a full shard of this table."""
+    return max(1, min(SHARD_ROWS, SHARD_BYTES // (table.dimensions * table.dtype.itemsize)))
+
+
+def checked(table: VectorTable, names: Sequence[str], vectors: object, source: str) -> np.ndarray:
+    """Vectors in the table's precision, or an error that names the first bad text.
+
+    Args:
+        table: where they shall go.
+        names: the text or id of each row, for messages.
+        vectors: what the source gave, (n, d).
+        source: who gave it, for messages.
+
+    Raises:
+        InputError: wrong shape, not finite, or beyond the reach of the table's precision.
+    """
+    wanted = (len(names), table.dimensions)
+    shape = getattr(vectors, "shape", None)
+    if not isinstance(vectors, np.ndarray) or vectors.dtype.kind != "f" or shape != wanted:
+        got = f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
+        first = f"; the first text is {quoted(names[0])}" if names else ""
+        raise InputError(
+            f"{source} gave {got} where a float array {wanted} was due{first}",
+            where=str(table.folder),
+            fix="check the model's output width and that it gives one vector for each text",
+        )
+    infinite = np.asarray(~np.isfinite(vectors).all(axis=1))
+    _refuse(table, names, infinite, f"{source} gave a vector that is not finite", _NOT_FINITE)
+    if table.dtype == vectors.dtype:
+        return vectors
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(table.dtype)
+    overflow = np.asarray(~np.isfinite(stored).all(axis=1))
+    _refuse(table, names, overflow, f"{source} gave a number too large for {table.dtype}", _WIDER)
+    if table.dtype == np.float16:
+        lost = np.abs(vectors - stored).max(axis=1) > _WORST_ROUNDING * np.abs(vectors).max(axis=1)
+        _refuse(table, names, lost, f"{source} gave numbers too small for float16", _WIDER)
+    return stored
+
+
+_NOT_FINITE = "look at this text, and at the model's precision: float16 models overflow where float32 ones do not"
+_WIDER = 'keep this source in float32: SignalStore(dtype="float32")'
+
+
+def _refuse(table: VectorTable, names: Sequence[str], bad: np.ndarray, message: str, fix: str) -> None:
+    if bad.any():
+        first = quoted(names[int(np.argmax(bad))])
+        raise InputError(f"{message} for {first} ({int(bad.sum())} such texts)", where=str(table.folder), fix=fix)
+
+
+class ShardWriter:
+    """Collects rows and closes a shard when it is full or old enough, so that a crash costs little.
+
+    Args:
+        table: gets the shards.
+        recomputable: whether the vectors could be made again.
+        rows: rows of a full shard; None: by the table's width.
+        seconds: a shard is closed this long after its first row at the latest.
+    """
+
+    def __init__(
+        self, table: VectorTable, *, recomputable: bool, rows: int | None = None, seconds: float = float("inf")
+    ) -> None:
+        self.table, self.recomputable, self.seconds = table, recomputable, seconds
+        self.limit = rows or shard_rows(table)
+        self.written = 0
+        self._keys: list[np.ndarray] = []
+        self._vectors: list[np.ndarray] = []
+        self._held = 0
+        self._since = 0.0
+
+    def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Take in checked rows of distinct texts that the table does not hold."""
+        if not self._held:
+            self._since = time.monotonic()
+        self._keys.append(text_keys(texts))
+        self._vectors.append(vectors)
+        self._held += len(vectors)
+        if self._held >= self.limit or time.monotonic() - self._since >= self.seconds:
+            self.close_shard()
+
+    def close_shard(self) -> None:
+        """Write what is held as one shard."""
+        if not self._held:
+            return
+        keys, vectors = np.concatenate(self._keys, axis=1), np.concatenate(self._vectors)
+        self._keys, self._vectors, self._held = [], [], 0
+        self.table.append(keys, vectors, recomputable=self.recomputable)
+        self.written += 1

@@ -1,1 +1,43 @@
+"""How much was kept: exact search, measures, significance, agreement with the teacher, and cost."""
 
+from .agreement import Agreement, mean_overlap, overlap
+from .cost import EncoderLike, measure_costs, one_thread
+from .evaluate import evaluate_pair, evaluate_systems, evaluate_unjudged
+from .exclusion import Exclusion, exclude_self
+from .measures import DEFAULT_MEASURES, measure, parse_measures
+from .result import Comparison, Evaluation
+from .search import Ranking, Rows, exact_search
+from .significance import Interval, Retention, compare, holm, mean_interval, retention
+from .systems import System
+from .trec import read_run, write_run
+
+__all__ = [
+    "DEFAULT_MEASURES",
+    "Agreement",
+    "Comparison",
+    "EncoderLike",
+    "Evaluation",
+    "Exclusion",
+    "Interval",
+    "Ranking",
+    "Retention",
+    "Rows",
+    "System",
+    "compare",
+    "evaluate_pair",
+    "evaluate_systems",
+    "evaluate_unjudged",
+    "exact_search",
+    "exclude_self",
+    "holm",
+    "mean_interval",
+    "mean_overlap",
+    "measure",
+    "measure_costs",
+    "one_thread",
+    "overlap",
+    "parse_measures",
+    "read_run",
+    "retention",
+    "write_run",
+]

@@ -82,7 +82,7 @@ def hub_source(address: str) -> Source:
 
 
 def saved_source(folder: Path, address: str) -> Source:
-    """A folder made by `save_to_disk`: `corpus`, `queries`, and splits of judgments under their names or `qrels-NAME`."""
+    """A folder made by `save_to_disk`: `corpus`, `queries`, and splits of judgments, under `NAME` or `qrels-NAME`."""
     tables = saved_tables(folder)
     name = folder.resolve().name
     if "corpus" not in tables:

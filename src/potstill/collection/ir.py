@@ -24,8 +24,15 @@ class IrTable:
 
     def rows(self) -> Iterator[tuple[int, Cells]]:
         """Stream (position from 1, column name -> value)."""
-        for number, entity in enumerate(self.entities(), start=1):
-            yield number, self.cells(entity)
+        try:
+            for number, entity in enumerate(self.entities(), start=1):
+                yield number, self.cells(entity)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"ir_datasets cannot read it: {error}",
+                where=self.label,
+                fix="check the connection; some data sets must be put in place by hand",
+            ) from None
 
     def where(self, row: int) -> str:
         """`data set, entry n`."""

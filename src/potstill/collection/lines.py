@@ -14,7 +14,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Stream (line number from 1, line without its end). Only LF and CRLF end lines; a UTF-8 byte order mark is skipped.
+    """Stream (line number from 1, line without its end): LF or CRLF, and no other; a UTF-8 byte order mark is skipped.
 
     Raises:
         InputError: the file cannot be opened, is not UTF-8 (names line and byte), or is a broken gzip file.

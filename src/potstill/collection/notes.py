@@ -77,7 +77,7 @@ class CollectionNotes:
 
     def lines(self) -> list[str]:
         """What to tell people: the size first, then each finding."""
-        head = f"{self.documents:,} documents, {self.queries:,} queries"
+        head = f"{_many(self.documents, 'document', 'documents')}, {_many(self.queries, 'query', 'queries')}"
         judged = ", ".join(f"{split} {rows:,}" for split, rows in self.judgments.items())
         return [f"{head}, judgments: {judged or 'none'}", *(finding.line() for finding in self.findings)]
 
@@ -96,3 +96,7 @@ class CollectionNotes:
 
     def _find(self, kind: Kind, split: str | None) -> Finding | None:
         return next((f for f in self.findings if f.kind == kind and f.split == split), None)
+
+
+def _many(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"

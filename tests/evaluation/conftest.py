@@ -39,11 +39,11 @@ class TinyCollection:
         return self.judged[split]
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny_collection() -> type[TinyCollection]:
     return TinyCollection
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_doc() -> type[Doc]:
     return Doc

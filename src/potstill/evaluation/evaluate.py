@@ -183,7 +183,7 @@ def evaluate_unjudged(
         depth=TOP,
         notes=["nothing was judged: only the agreement with the teacher is known"],
         per_query=details.per_query(
-            dict.fromkeys(ids, {}), dict(zip(ids, texts, strict=True)), systems, rankings, values, ids, document_ids
+            {key: {} for key in ids}, dict(zip(ids, texts, strict=True)), systems, rankings, values, ids, document_ids
         ),
         rankings=rankings,
         ranked=ids,

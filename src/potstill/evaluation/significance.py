@@ -79,8 +79,8 @@ def retention(
     if not teacher:
         raise InputError("there are no queries to compare on", fix="give at least one judged query")
     queries = sorted(teacher)  # the result does not depend on the order of the mappings
-    pair = np.array([[teacher[query], student[query]] for query in queries], dtype=np.float64)
-    return compare(pair[:, :1], pair[:, 1:], seed=seed, samples=samples)[0]
+    columns = [np.array([[values[query]] for query in queries], dtype=np.float64) for values in (student, teacher)]
+    return compare(*columns, seed=seed, samples=samples)[0]
 
 
 def compare(student: np.ndarray, teacher: np.ndarray, *, seed: int = 0, samples: int = SAMPLES) -> list[Retention]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..progress import Meter, meter, warn
 from ..recipe import Role
+from .keys import text_keys
 from .shard import BrokenShard, leftovers
 from .source import VectorSource
 from .table import VectorTable
@@ -158,7 +159,8 @@ class _Filling:
             began = time.monotonic()
             chosen = [texts[i] for i in batch]
             vectors = self.source.encode(chosen, self.role)
-            self.writer.add(chosen, checked(self.table, chosen, vectors, self.table.fingerprint.model))
+            vectors = checked(self.table, chosen, vectors, self.table.fingerprint.model)
+            self.writer.add(text_keys(chosen), vectors)
             self.batches += 1
             self.encoded += len(chosen)
             self.encoding_s += time.monotonic() - began

@@ -8,8 +8,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..progress import warn
+from .keys import sorted_order, text_keys
 from .table import VectorTable, quoted
-from .writer import ShardWriter, checked, shard_rows
+from .writer import ShardWriter, checked
+
+_PIECE = 4096  # rows checked and converted at a time
 
 
 def identity(id: str) -> str:
@@ -35,34 +38,38 @@ def import_vectors(table: VectorTable, keys: Sequence[str], vectors: np.ndarray,
     Raises:
         InputError: counts differ, a key comes twice, a vector is not finite or has another width.
     """
+    origin = table.fingerprint.model
     if len(keys) != len(vectors):
         raise InputError(
             f"{len(keys):,} keys for {len(vectors):,} vectors",
-            where=table.fingerprint.model,
+            where=origin,
             fix="give exactly one id or text for each row of the matrix",
         )
-    names = [identity(key) for key in keys] if by_id else list(keys)
-    position = {name: i for i, name in enumerate(names)}
-    if len(position) < len(names):
-        again = next(name for i, name in enumerate(names) if position[name] != i)
-        raise InputError(
-            f"{len(names) - len(position):,} keys come twice; the first is {quoted(again)}",
-            where=table.fingerprint.model,
-            fix="keep one row for each key",
-        )
+    words = text_keys(map(identity, keys) if by_id else keys)
+    _refuse_repetition(words, keys, origin)
     table.refresh()
-    for error in [*table.broken.values(), *table.check(table.rows(names))]:
+    for error in [*table.broken.values(), *table.check(table.rows_of_keys(words))]:
         warn(f"{error.where}: {error.reason}; the shard is dropped, its vectors are imported anew")
         table.drop(error.name)
-    absent = np.flatnonzero(table.rows(names) < 0)
+    absent = np.flatnonzero(table.rows_of_keys(words) < 0)
     if not len(absent):
         return 0
     table.prepare()
-    size = shard_rows(table)
-    writer = ShardWriter(table, recomputable=False, rows=size)
-    for start in range(0, len(absent), size):
-        some = absent[start : start + size]
-        chosen = [names[i] for i in some]
-        writer.add(chosen, checked(table, chosen, np.asarray(vectors[some]), table.fingerprint.model))
+    writer = ShardWriter(table, recomputable=False)
+    for start in range(0, len(absent), _PIECE):
+        some = absent[start : start + _PIECE]
+        piece = checked(table, [keys[i] for i in some], np.asarray(vectors[some]), origin)
+        writer.add(words[:, some], piece)
     writer.close_shard()
     return len(absent)
+
+
+def _refuse_repetition(words: np.ndarray, keys: Sequence[str], origin: str) -> None:
+    order = sorted_order(words)
+    ranked = words[:, order]
+    again = np.flatnonzero((ranked[:, 1:] == ranked[:, :-1]).all(axis=0)) + 1
+    if len(again):
+        first = quoted(keys[int(order[again].min())])
+        raise InputError(
+            f"{len(again):,} keys come twice; the first is {first}", where=origin, fix="keep one row for each key"
+        )

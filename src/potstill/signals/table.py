@@ -126,11 +126,15 @@ class VectorTable:
 
     def _gather_across(self, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
         order = np.argsort(slots, kind="stable")
-        used, begins = np.unique(slots[order], return_index=True)
-        local = rows[order] - self._starts[slots[order]]
-        out = np.empty((len(rows), self.dimensions), dtype=np.float32)
-        for slot, begin, end in zip(used, begins, [*begins[1:], len(rows)], strict=True):
-            out[order[begin:end]] = self._vectors(slot).take(local[begin:end], axis=0)
+        slots = slots[order]
+        local = rows[order] - self._starts[slots]
+        begins = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist()]
+        picked = np.empty((len(rows), self.dimensions), dtype=self.dtype)
+        for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+            # "clip" lets `take` write in place; the bounds were checked by `gather`.
+            self._vectors(slots[begin]).take(local[begin:end], axis=0, out=picked[begin:end], mode="clip")
+        out = np.empty(picked.shape, dtype=np.float32)
+        out[order] = picked
         return out
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:

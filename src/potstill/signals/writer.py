@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
-from .keys import text_keys
 from .table import VectorTable, quoted
 
 SHARD_ROWS = 65_536
 SHARD_BYTES = 128 * 2**20  # wide vectors get fewer rows a shard
-_WORST_ROUNDING = 0.01  # of a vector's largest entry; float16 errs by at most 0.0005 unless its numbers are tiny
+_WORST_ROUNDING = 0.01  # step between numbers, by a vector's largest entry; 0.001 in float16 unless numbers are tiny
 
 
 def shard_rows(table: VectorTable) -> int:
@@ -43,18 +42,13 @@ def checked(table: VectorTable, names: Sequence[str], vectors: object, source: s
             where=str(table.folder),
             fix="check the model's output width and that it gives one vector for each text",
         )
-    infinite = np.asarray(~np.isfinite(vectors).all(axis=1))
-    _refuse(table, names, infinite, f"{source} gave a vector that is not finite", _NOT_FINITE)
-    if table.dtype == vectors.dtype:
-        return vectors
-    with np.errstate(over="ignore"):
-        stored = vectors.astype(table.dtype)
-    overflow = np.asarray(~np.isfinite(stored).all(axis=1))
-    _refuse(table, names, overflow, f"{source} gave a number too large for {table.dtype}", _WIDER)
-    if table.dtype == np.float16:
-        lost = np.abs(vectors - stored).max(axis=1) > _WORST_ROUNDING * np.abs(vectors).max(axis=1)
-        _refuse(table, names, lost, f"{source} gave numbers too small for float16", _WIDER)
-    return stored
+    peak = np.abs(vectors).max(axis=1)  # not finite where any number of the row is not
+    _refuse(table, names, ~np.isfinite(peak), f"{source} gave a vector that is not finite", _NOT_FINITE)
+    reach = np.finfo(table.dtype)
+    _refuse(table, names, peak > reach.max, f"{source} gave a number too large for {table.dtype}", _WIDER)
+    small = (peak > 0) & (peak < reach.smallest_subnormal / _WORST_ROUNDING)
+    _refuse(table, names, small, f"{source} gave numbers too small for {table.dtype}", _WIDER)
+    return vectors.astype(table.dtype, copy=False)
 
 
 _NOT_FINITE = "look at this text, and at the model's precision: float16 models overflow where float32 ones do not"
@@ -88,11 +82,11 @@ class ShardWriter:
         self._held = 0
         self._since = 0.0
 
-    def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Take in checked rows of distinct texts that the table does not hold."""
+    def add(self, keys: np.ndarray, vectors: np.ndarray) -> None:
+        """Take in checked rows: distinct keys (2, n) that the table does not hold, vectors (n, d)."""
         if not self._held:
             self._since = time.monotonic()
-        self._keys.append(text_keys(texts))
+        self._keys.append(keys)
         self._vectors.append(vectors)
         self._held += len(vectors)
         if self._held >= self.limit or time.monotonic() - self._since >= self.seconds:

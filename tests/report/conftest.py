@@ -197,15 +197,16 @@ def per_query_lines(count: int = 120) -> list:
     for n in range(count):
         subject, claim = TOPICS[n % 10]
         text = f"{subject[0].upper()}{subject[1:]} {claim} ({FINDINGS[n // 10 % 6]})."
-        documents = draw.sample(range(60), 10)
-        moved = documents[:]
-        roll = draw.random()
-        if roll < 0.45:
-            draw.shuffle(moved)
-        relevant = documents[draw.choice([0, 0, 0, 1, 2, 4])]
+        relevant = n % 10 + 10 * draw.randrange(6)
+        best = [doc for doc in draw.sample(range(60), 10) if doc != relevant][:9]
+        best.insert(draw.choice([0, 0, 0, 1, 2, 4]), relevant)
+        other = best[:]
+        if n % 3 == 0:
+            draw.shuffle(other)
         tops = {}
         measures: dict = {}
-        for side, ranked in (("teacher", documents), ("student", moved)):
+        pair = (other, best) if n % 2 else (best, other)
+        for side, ranked in zip(("teacher", "student"), pair, strict=True):
             place = ranked.index(relevant) + 1
             tops[side] = [[f"d{doc}", round(0.8 - 0.03 * i, 4)] for i, doc in enumerate(ranked)]
             measures[side] = {"nDCG@10": 1 / math.log2(place + 1), "RR@10": 1 / place, "R@100": 1.0, "AP": 1 / place}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
-from .numbers import count, large, latency, p_value, percent, percent_range, score, score_range, size, times
+from .numbers import NONE, count, large, latency, p_value, percent, percent_range, score, score_range, size, times
 from .runfiles import RunFiles, at, group, items, number, read_run
 from .summary import Summary, summarise, warnings
 
@@ -71,7 +71,7 @@ def _front_matter(s: Summary) -> str:
     }
     # Hubs link `base_model`; a folder or a service is no id that they could link.
     if _HUB_ID.fullmatch(teacher):
-        data |= {"base_model": teacher, "base_model_relation": "finetune"}
+        data["base_model"] = teacher
     data["teacher"] = teacher or "unknown"
     if s.judged:
         metrics = [
@@ -162,18 +162,12 @@ def _evaluation(s: Summary) -> str:
                 (percent(row.kept.value), percent_range(row.kept.low, row.kept.high)),
             ]
             cells = [f"{value} ({interval})" if interval else value for value, interval in pairs]
-            p = p_value(row.p).removeprefix("p ").removeprefix("= ")
+            p = p_value(row.p).removeprefix("p").strip().removeprefix("=").strip() or NONE
             lines.append(f"| {_md(row.name)} | {' | '.join(cells)} | {_md(p)} | {row.reading} |")
     else:
         lines.append("Nothing was judged: there is no measure of how good the results are.")
     if s.agreement.value is not None:
-        interval = percent_range(s.agreement.low, s.agreement.high)
-        lines += [
-            "",
-            f"Agreement with the teacher: {percent(s.agreement.value)} of its top {s.depth} documents are found by the "
-            f"student too{f' (95 % interval {interval})' if interval else ''}"
-            f"{'' if s.judged else '. ' + _md(s.basis).rstrip('.')}.",
-        ]
+        lines += ["", _md(s.agreed)]
     return "\n".join(lines)
 
 
@@ -183,7 +177,7 @@ def _cost(s: Summary) -> str:
     for key, name, show in (
         ("query_ms_p50", "One query, median", latency),
         ("query_ms_p99", "One query, 99th percentile", latency),
-        ("queries_per_s", "Queries per second, in batches", count),
+        ("queries_per_s", "Queries per second, batched", count),
         ("parameters", "Parameters", large),
         ("bytes", "Bytes on disk", size),
     ):
@@ -224,7 +218,7 @@ def _data(files: RunFiles) -> str:
 def _limits(s: Summary) -> str:
     truncated = number(at(s.files.run, "queries", "truncated"))
     lines = [
-        f"- Made for {_md(s.collection)}: on texts of another domain or language it will keep less, and nothing here "
+        f"- Made for {_md(s.collection)}: on texts of another domain or language it may keep less, and nothing here "
         "says how much.",
         "- It imitates its teacher, errors and biases included.",
     ]

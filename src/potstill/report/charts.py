@@ -37,6 +37,15 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [n * step for n in range(first, last + 1)]
 
 
+def tick_labels(values: Sequence[float]) -> list[str]:
+    """Write ticks with as many decimals as tell them apart, the same for all."""
+    for digits in range(7):
+        texts = [f"{value + 0.0:.{digits}f}" for value in values]
+        if all(abs(float(text) - value) < 1e-9 + 1e-6 * abs(value) for text, value in zip(texts, values, strict=True)):
+            return texts
+    return [f"{value:.3g}" for value in values]
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten between two positive numbers; with 2 and 5 when there are fewer than three of them."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -48,12 +57,13 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def tradeoff(systems: Sequence[System], measure: str) -> Markup:
     """Quality against the time of one query (log scale), with each system's interval and its slowest per cent."""
-    width, height, left, right, top, bottom = 540, 340, 58, 20, 16, 52
+    width, height, left, right, top, bottom = 460, 330, 54, 14, 12, 50
     fastest = min(s.latency for s in systems)
     slowest = max(s.slowest or s.latency for s in systems)
     x_low, x_high = fastest / 2.5, slowest * 2.5
     bounds = [end for s in systems for end in (s.low, s.value, s.high) if end is not None]
-    pad = max(0.18 * (max(bounds) - min(bounds)), 0.01)
+    apart = len(systems) == 2 and slowest / fastest > 60
+    pad = max((0.18 if apart else 0.4) * (max(bounds) - min(bounds)), 0.01)
     y_low, y_high = min(bounds) - pad, max(bounds) + pad
 
     def x(value: float) -> float:
@@ -63,18 +73,18 @@ def tradeoff(systems: Sequence[System], measure: str) -> Markup:
         return top + (y_high - value) / (y_high - y_low) * (height - top - bottom)
 
     parts: list[str] = []
-    for tick in ticks(y_low, y_high):
+    for tick, text in zip(marks := ticks(y_low, y_high), tick_labels(marks), strict=True):
         parts.append(_line("grid", left, y(tick), width - right, y(tick)))
-        parts.append(_label(left - 8, y(tick) + 4.5, f"{tick:.3g}", "end"))
+        parts.append(_label(left - 8, y(tick) + 4.5, text, "end"))
     for tick in log_ticks(x_low, x_high):
         parts.append(_line("grid", x(tick), top, x(tick), height - bottom))
         parts.append(_label(x(tick), height - bottom + 19, _short_latency(tick), "middle"))
     parts.append(_label((left + width - right) / 2, height - 8, "time of one query, median (log scale)", "middle"))
     parts.append(
-        f'<text class="axis" text-anchor="middle" transform="translate(14 {(top + height - bottom) / 2:.1f}) '
+        f'<text class="axis" text-anchor="middle" transform="translate(12 {(top + height - bottom) / 2:.1f}) '
         f'rotate(-90)">{escape(measure)}</text>'
     )
-    for s in systems:
+    for n, s in enumerate(sorted(systems, key=lambda system: system.latency)):
         cx, cy = x(s.latency), y(s.value)
         parts.append(f'<g class="{escape(s.kind)}">')
         if s.slowest is not None and s.slowest > s.latency:
@@ -83,10 +93,16 @@ def tradeoff(systems: Sequence[System], measure: str) -> Markup:
             parts.append(_line("bar", cx, y(s.low), cx, y(s.high)))
             parts += [_line("bar", cx - 6, y(end), cx + 6, y(end)) for end in (s.low, s.high)]
         parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="6.5"/>')
-        over = cx > width * 0.6
-        tx, anchor = (cx - 14, "end") if over else (cx + 14, "start")
-        parts.append(_label(tx, cy - 11, s.name, anchor, "name"))
-        parts.append(_label(tx, cy + 21, f"{score(s.value)} · {latency(s.latency)}", anchor, "figure"))
+        if apart:
+            tx, ty, anchor = (cx - 14 if cx > width / 2 else cx + 14), cy - 11, ("end" if cx > width / 2 else "start")
+        else:  # under or over all intervals in turn, so that no label meets a bar or its neighbour
+            half = 4.2 * max(len(s.name), 15)
+            tx, anchor = min(max(cx, left + half), width - right - half), "middle"
+            ty = y(min(bounds)) + 24 if n % 2 == 0 else y(max(bounds)) - 27
+        parts.append(_label(tx, ty, s.name, anchor, "name"))
+        parts.append(
+            _label(tx, ty + (32 if apart else 17), f"{score(s.value)} · {latency(s.latency)}", anchor, "figure")
+        )
         parts.append("</g>")
     said = "; ".join(f"{s.name}: {measure} {score(s.value)}, {latency(s.latency)} a query" for s in systems)
     return _svg(width, height, parts, f"{measure} against the time of one query. {said}.", "tradeoff")
@@ -110,9 +126,9 @@ def curve(
         return top + (y_high - value) / (y_high - y_low) * (height - top - bottom)
 
     parts: list[str] = []
-    for tick in ticks(y_low, y_high, 4):
+    for tick, text in zip(marks := ticks(y_low, y_high, 4), tick_labels(marks), strict=True):
         parts.append(_line("grid", left, y(tick), width - right, y(tick)))
-        parts.append(_label(left - 7, y(tick) + 4, f"{tick:.4g}", "end"))
+        parts.append(_label(left - 7, y(tick) + 4, text, "end"))
     for tick in ticks(x_low, x_high, 3):
         parts.append(_label(min(x(tick), width - right - 8), height - 7, _short_count(tick), "middle"))
     path = " ".join(f"{'L' if i else 'M'}{x(px):.1f} {y(py):.1f}" for i, (px, py) in enumerate(points))
@@ -159,7 +175,7 @@ def differences(values: Sequence[float]) -> Markup:
     parts.append(_line("axis", 0, middle, width, middle))
     worse, better = sum(v < 0 for v in values), sum(v > 0 for v in values)
     said = f"Differences of {len(values)} queries, sorted: {worse} worse, {better} better, largest {most:.2f}."
-    return _svg(width, height, parts, said, "differences")
+    return _svg(width, height, parts, said, "differences", stretch=True)
 
 
 def thin(points: Sequence[tuple[float, float]], limit: int = 240) -> list[tuple[float, float]]:
@@ -189,6 +205,7 @@ def _label(x: float, y: float, text: str, anchor: str, kind: str = "axis") -> st
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(width: int, height: int, parts: Sequence[str], said: str, kind: str) -> Markup:
+def _svg(width: int, height: int, parts: Sequence[str], said: str, kind: str, *, stretch: bool = False) -> Markup:
     spoken = f'role="img" aria-label="{escape(said)}"' if said else 'aria-hidden="true"'
-    return Markup(f'<svg class="{kind}" viewBox="0 0 {width} {height}" {spoken}>{"".join(parts)}</svg>')
+    shape = ' preserveAspectRatio="none"' if stretch else ""
+    return Markup(f'<svg class="{kind}" viewBox="0 0 {width} {height}"{shape} {spoken}>{"".join(parts)}</svg>')

@@ -60,7 +60,7 @@ def large(value: float | None) -> str:
         return NONE
     for unit, step in (("B", 1e9), ("M", 1e6)):
         if value >= step:
-            return f"{value / step:.3g}{SPACE}{unit}"
+            return f"{value / step:#.3g}".rstrip(".") + f"{SPACE}{unit}"
     return count(value)
 
 
@@ -87,8 +87,8 @@ def p_value(p: float | None) -> str:
     if p is None:
         return ""
     if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+        return f"p{SPACE}<{SPACE}0.001"
+    return f"p{SPACE}={SPACE}{p:.{3 if p < 0.1 else 2}f}"
 
 
 def _signed(value: float, digits: int) -> str:

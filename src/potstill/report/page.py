@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..atomic import write_text
 from ..errors import MissingExtra
+from .numbers import DASH
 from .runfiles import read_run
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _HERE = Path(__file__).parent
 
@@ -43,6 +48,17 @@ def render_report(run: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["keep"] = keep
     style = (_HERE / "report.css").read_text(encoding="utf-8")
     page = environment.get_template("report.html.jinja").render(style=style, **page_view(files))
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def keep(text: str) -> Markup:
+    """Keep short words with a hyphen or a dash (a model's name, an interval) from being broken over two lines."""
+    from markupsafe import Markup
+
+    return Markup(" ").join(
+        Markup('<span class="keep">{}</span>').format(word) if {"-", DASH} & set(word) and len(word) <= 28 else word
+        for word in text.split(" ")
+    )

@@ -50,14 +50,12 @@ class Summary:
 
     files: RunFiles
     teacher: str
-    student: str
     collection: str
     towers: str
     rows: tuple[MeasureRow, ...]
     agreement: Estimate
     agreement_name: str
     speed_up: float | None
-    smaller: float | None
 
     @property
     def judged(self) -> bool:
@@ -73,18 +71,16 @@ class Summary:
     @property
     def headline(self) -> str:
         """The whole page in one sentence."""
+        interval = ""
         if self.main and self.main.kept.value is not None:
             said = f"Keeps {percent(self.main.kept.value)} of {self.teacher}’s {self.main.name}"
             interval = percent_range(self.main.kept.low, self.main.kept.high)
-            said += f" (95{SPACE}% interval {interval})" if interval else ""
         elif self.agreement.value is not None:
             said = f"Finds {percent(self.agreement.value)} of what {self.teacher} puts in its top{SPACE}{self.depth}"
             interval = percent_range(self.agreement.low, self.agreement.high)
-            said += f" (95{SPACE}% interval {interval})" if interval else ""
-        elif self.speed_up is None:
-            return f"A student of {self.teacher}"
         else:
             said = f"A student of {self.teacher}"
+        said += f" (95{SPACE}% interval {interval})" if interval else ""
         return said + (f" at {_of_its_time(self.speed_up)} of its query time" if self.speed_up else "")
 
     @property
@@ -131,6 +127,21 @@ class Summary:
         return f"{count(queries)} {asked} of {self.collection}{among}, exact search."
 
     @property
+    def agreed(self) -> str:
+        """The agreement with the teacher in one sentence; empty when it was not measured."""
+        if self.agreement.value is None:
+            return ""
+        overlap = group(self.files.evaluation, "agreement", self.agreement_name)
+        queries = number(overlap.get("queries"))
+        over = f" Over {count(queries)} {overlap.get('source') or 'queries'}." if queries else ""
+        interval = percent_range(self.agreement.low, self.agreement.high)
+        told = f" (95{SPACE}% interval {interval})" if interval else ""
+        return (
+            f"Agreement with the teacher: of its top{SPACE}{self.depth} documents, {percent(self.agreement.value)} are "
+            f"in the student’s top{SPACE}{self.depth} too{told}.{over}"
+        )
+
+    @property
     def role(self) -> str:
         """What the student takes over, in one sentence."""
         return {
@@ -149,14 +160,12 @@ def summarise(files: RunFiles) -> Summary:
     return Summary(
         files=files,
         teacher=short_name(at(files.run, "teacher", "name")) or "the teacher",
-        student=str(at(files.run, "student", "description") or at(files.run, "student", "kind") or "student"),
         collection=str(at(files.run, "collection", "name") or short_name(evaluation.get("collection")) or "collection"),
         towers=str(files.run.get("towers") or "asymmetric"),
         rows=_rows(evaluation),
         agreement=Estimate.read(agreement.get(name)),
         agreement_name=name,
         speed_up=_ratio(evaluation, "query_ms_p50"),
-        smaller=_ratio(evaluation, "bytes"),
     )
 
 

@@ -8,7 +8,20 @@ from markupsafe import Markup
 
 from ..progress import duration
 from . import charts
-from .numbers import NONE, count, large, latency, percent, percent_range, score, score_range, size, times
+from .numbers import (
+    NONE,
+    SPACE,
+    count,
+    large,
+    latency,
+    p_value,
+    percent,
+    percent_range,
+    score,
+    score_range,
+    size,
+    times,
+)
 from .runfiles import RunFiles, at, group, items, number
 from .summary import Estimate, Summary, summarise, warnings
 from .wins import queries_view
@@ -44,8 +57,17 @@ def page_view(files: RunFiles) -> dict[str, Any]:
         "versions": {str(k): str(v) for k, v in group(files.run, "versions").items()},
         "recipe": files.recipe,
         "absent": files.absent,
-        "excluded_self": number(files.evaluation.get("excluded_self")),
+        "agreement": summary.agreed,
+        "excluded_self": _excluded_self(files.evaluation),
     }
+
+
+def _excluded_self(evaluation: dict[str, Any]) -> str:
+    pairs = number(evaluation.get("excluded_self"))
+    what = (
+        "document that is its query’s own text was" if pairs == 1 else "documents that are their query’s own text were"
+    )
+    return f"{count(pairs)} {what} left out of the ranking." if pairs else ""
 
 
 def _cards(s: Summary) -> list[dict[str, str]]:
@@ -57,7 +79,7 @@ def _cards(s: Summary) -> list[dict[str, str]]:
     if s.agreement.value is not None:
         cards.append(
             {
-                "title": f"same top {s.depth}",
+                "title": f"top {s.depth} in common",
                 "value": percent(s.agreement.value),
                 "note": _first(
                     percent_range(s.agreement.low, s.agreement.high), "95 % interval ", "shared with the teacher"
@@ -96,8 +118,7 @@ def _quality(s: Summary) -> list[dict[str, Any]] | None:
             "chart": charts.interval(row.kept.value, row.kept.low, row.kept.high, (low - pad, high + pad))
             if row.kept.value is not None
             else "",
-            "p": NONE if row.p is None else "< 0.001" if row.p < 0.001 else f"{row.p:.{3 if row.p < 0.1 else 2}f}",
-            "reading": row.reading,
+            "reading": (row.reading, p_value(row.p)),
         }
         for row in s.rows
     ]
@@ -159,29 +180,31 @@ def _tradeoff(s: Summary) -> Markup | None:
 
 def _cost(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]] | None:
     rows = []
-    for key, name, show, more_is_better in (
-        ("query_ms_p50", "One query, median", latency, False),
-        ("query_ms_p99", "One query, 99th percentile", latency, False),
-        ("queries_per_s", "Queries per second, in batches", count, True),
-        ("parameters", "Parameters", large, False),
-        ("bytes", "Bytes on disk", size, False),
+    for key, name, show in (
+        ("query_ms_p50", "One query, median", latency),
+        ("query_ms_p99", "One query, 99th percentile", latency),
+        ("queries_per_s", "Queries per second, batched", count),
+        ("parameters", "Parameters", large),
+        ("bytes", "Bytes on disk", size),
     ):
         teacher = number(at(evaluation, "cost", "teacher", key))
         student = number(at(evaluation, "cost", "student", key))
         if teacher is None and student is None:
             continue
-        rows.append((name, show(teacher), show(student), _factor(teacher, student, more_is_better)))
+        rows.append((name, show(teacher), show(student), _factor(teacher, student)))
     return rows or None
 
 
-def _factor(teacher: float | None, student: float | None, more_is_better: bool) -> str:
+def _factor(teacher: float | None, student: float | None) -> str:
     if not teacher or not student or teacher < 0 or student < 0:
         return NONE
-    better, worse = ("more", "less") if more_is_better else ("less", "more")
-    ratio = student / teacher if more_is_better else teacher / student
-    if abs(ratio - 1) < 0.005:
-        return "the same"
-    return f"{times(ratio)}× {better}" if ratio > 1 else f"{times(1 / ratio)}× {worse}"
+    ratio = student / teacher
+    if ratio >= 2:
+        return f"{times(ratio)}×"
+    if ratio <= 0.5:
+        return f"1/{times(1 / ratio)}"
+    changed = percent(abs(ratio - 1), 0)
+    return "the same" if abs(ratio - 1) < 0.005 else f"{changed}{SPACE}{'more' if ratio > 1 else 'less'}"
 
 
 def _training(files: RunFiles) -> dict[str, Any] | None:
@@ -196,17 +219,17 @@ def _training(files: RunFiles) -> dict[str, Any] | None:
         if points:
             at_best = next((point for point in points if best and point[0] == best[0]), None)
             panels.append(
-                (f"Validation: {name}", charts.curve(f"Validation {name}", points, kind="student", mark=at_best))
+                (f"Validation {name}", charts.curve(f"Validation {name}", points, kind="student", mark=at_best))
             )
     if points := _series(files.steps, "loss"):
         panels.append(("Loss", charts.curve("Loss", points, kind="plain")))
-    for key, title in (("terms", "Term"), ("gradient_norms", "Gradient norm")):
+    for key, title in (("terms", "Loss term"), ("gradient_norms", "Gradient norm")):
         terms = list(dict.fromkeys(name for line in files.steps for name in group(line, key)))
         if key == "terms" and len(terms) < 2:
             continue
         for name in terms:
             if points := _series(files.steps, key, name):
-                panels.append((f"{title}: {name}", charts.curve(f"{title} {name}", points, kind="plain")))
+                panels.append((f"{title} {name}", charts.curve(f"{title} {name}", points, kind="plain")))
     facts = []
     if files.steps:
         last = files.steps[-1]
@@ -245,15 +268,18 @@ def _trained_on(files: RunFiles) -> dict[str, Any] | None:
         }
         for name, value in counts.items()
     ]
-    numbers = {key: number(queries.get(key)) for key in ("total", "held_out", "truncated")}
+    documents, source = number(collection.get("documents")), collection.get("source")
+    asked, held_out, cut = (number(queries.get(key)) for key in ("total", "held_out", "truncated"))
+    said = [
+        f"{count(documents)} documents{f' from {source}' if source else ''}." if documents else "",
+        f"{count(asked)} training queries without labels." if asked else "",
+        f"{count(held_out)} more were held out of training for validation." if held_out else "",
+        f"{count(cut)} texts were longer than the teacher’s limit and were cut." if cut else "",
+    ]
     return {
+        "said": [sentence for sentence in said if sentence],
         "sources": sources,
-        "total": None if numbers["total"] is None else count(numbers["total"]),
-        "held_out": None if numbers["held_out"] is None else count(numbers["held_out"]),
-        "truncated": numbers["truncated"] and count(numbers["truncated"]),
         "excluded": [(str(why).replace("_", " "), count(number(n))) for why, n in group(queries, "excluded").items()],
-        "documents": count(number(collection.get("documents"))),
-        "source": str(collection.get("source") or ""),
         "notes": [str(line) for line in items(collection, "notes")],
     }
 

@@ -20,9 +20,10 @@ SHOWN_RELEVANT = 5
 
 @dataclass(frozen=True)
 class Found:
-    """A document as it is shown: its id, a snippet when there is one, whether it was judged relevant, a remark."""
+    """A document as it is shown: id, title and snippet as far as known, whether it was judged relevant, a remark."""
 
     id: str
+    title: str
     snippet: str
     relevant: bool
     remark: str = ""
@@ -50,6 +51,7 @@ class QueriesView:
     better: int
     same: int
     worse: int
+    extremes: str
     chart: Markup | None
     groups: tuple[tuple[str, tuple[QueryView, ...]], ...]
 
@@ -90,6 +92,9 @@ def queries_view(summary: Summary) -> QueriesView | None:
         better=better,
         same=len(rated) - better - worse,
         worse=worse,
+        extremes=", ".join(
+            f"largest {name} {change(entry[0])}" for name, entry in (("loss", rated[0]), ("win", rated[-1])) if entry[0]
+        ),
         chart=differences([entry[0] for entry in rated]),
         groups=tuple(groups),
     )
@@ -110,7 +115,7 @@ def _unjudged(files: RunFiles, summary: Summary) -> QueriesView | None:
         )
         for share, row in rated[:SHOWN_QUERIES]
     )
-    return QueriesView(len(rated), 0, 0, 0, None, (("Least like the teacher", views),))
+    return QueriesView(len(rated), 0, 0, 0, "", None, (("Least like the teacher", views),))
 
 
 def _query(row: dict[str, Any], documents: dict[str, str], *, changed: str, direction: str, figures: str) -> QueryView:
@@ -120,7 +125,8 @@ def _query(row: dict[str, Any], documents: dict[str, str], *, changed: str, dire
     relevant.sort(key=lambda doc: min(ranks["teacher"].get(doc, 10**9), ranks["student"].get(doc, 10**9)))
 
     def found(doc: str, remark: str = "") -> Found:
-        return Found(doc, documents.get(doc, ""), doc in relevant, remark)
+        title, _, snippet = documents.get(doc, "").partition(" — ")
+        return Found(doc, title, snippet, doc in relevant, remark)
 
     def standing(doc: str) -> str:
         return ", ".join(f"{side} {_place(ranks[side], doc)}" for side in ("teacher", "student"))

@@ -1,0 +1,77 @@
+"""What a task asks of its data, seen before the first step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .data import TrainingSet
+
+if TYPE_CHECKING:
+    from .task import Task
+
+
+def check(task: Task, data: TrainingSet) -> None:
+    """See that the data has what the task's terms need.
+
+    Raises:
+        InputError: names the objective and what it lacks.
+    """
+    if len(data) == 0:
+        raise InputError(
+            "there is no text to train on", where="training", fix="give queries, or documents to draw from"
+        )
+    width = data.query_targets.dimensions
+    for role, tower in task.towers.items():
+        if tower.dimensions != width:
+            raise InputError(
+                f"the student's {role} vectors have {tower.dimensions} dimensions, the teacher's {width}",
+                where="student",
+                fix="give the student a head of the teacher's width",
+            )
+    encodes = task.document_tower is not None
+    if encodes and (data.documents is None or data.document_tokens is None):
+        raise InputError(
+            f"{task.mode} towers encode documents, and there are none", where="towers", fix="use towers: asymmetric"
+        )
+    for match in task.match_terms:
+        if match.role == "query":
+            continue
+        if not encodes:
+            raise InputError(
+                "documents are the teacher's own with asymmetric towers: there is nothing to match",
+                where=match.name,
+                fix="use role: query, or towers: shared or separate",
+            )
+        if len(data.trained_documents) == 0:
+            raise InputError("no documents are chosen to be matched", where=match.name, fix="use role: query")
+    for term in task.score_terms:
+        if data.documents is None or len(data.documents) == 0:
+            raise InputError(
+                "scores need document vectors of the teacher", where=term.name, fix="use an objective that matches"
+            )
+        if data.documents.dimensions != width:
+            raise InputError(
+                f"the teacher's document vectors have {data.documents.dimensions} dimensions, its queries' {width}",
+                where="teacher",
+                fix="use one teacher for both",
+            )
+        if term.documents == "all" and encodes:
+            raise InputError(
+                "the student would have to encode every document at every step",
+                where=term.name,
+                fix="use documents: batch, sample or mined, or towers: asymmetric",
+            )
+        if term.documents == "batch" and (data.sources is None or not (data.sources >= 0).any()):
+            raise InputError(
+                "no query has a document that it came from", where=term.name, fix="use documents: sample, mined or all"
+            )
+        if term.documents == "mined" and (data.mined is None or not (data.mined >= 0).any()):
+            raise InputError("no documents were mined", where=term.name, fix="use documents: sample, batch or all")
+    for each in task.terms:
+        if any(prefix > width for prefix in each.prefixes):
+            raise InputError(
+                f"prefixes {list(each.prefixes)} go beyond the teacher's {width} dimensions",
+                where=each.name,
+                fix=f"give widths below {width}",
+            )

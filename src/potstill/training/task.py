@@ -1,0 +1,280 @@
+"""The task: all that is trained, and what one batch of it costs.
+
+A task owns the towers and the terms of the loss; its `state_dict` is the whole of what training changes. It turns row
+numbers into tensors (`prepare`), these into the student's vectors (`forward`) and those into the loss (`losses`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..recipe import Role
+from ..students.tokens import Tokens
+from ..students.tower import TouchedRows, Tower
+from .checks import check
+from .data import TrainingSet
+from .documents import Candidates, candidates
+from .terms import MatchTerm, ScoreTerm, Term
+
+Mode = Literal["asymmetric", "shared", "separate"]
+Metric = Literal["dot", "cosine"]
+
+
+@dataclass
+class Batch:
+    """One batch, ready for the student.
+
+    Attributes:
+        query_tokens, query_targets: the q queries and the teacher's vectors `(q, d)` of them.
+        document_tokens, document_targets: the distinct documents the student encodes, and the teacher's vectors.
+        matched: `(m,)` places among these documents of those that are rows of the batch themselves.
+        candidates: for each score term, the documents the queries are compared with.
+    """
+
+    query_tokens: Tokens
+    query_targets: Tensor
+    document_tokens: Tokens | None
+    document_targets: Tensor | None
+    matched: Tensor
+    candidates: dict[str, Candidates]
+
+
+@dataclass
+class Outputs:
+    """The student's vectors of a batch, float32: `queries (q, d)`, `documents (u, d)`; None where there is no text."""
+
+    queries: Tensor | None
+    documents: Tensor | None
+
+    def tensors(self) -> list[Tensor]:
+        """Those that are there."""
+        return [vectors for vectors in (self.queries, self.documents) if vectors is not None]
+
+
+@dataclass
+class Losses:
+    """`total` is the sum of `terms`, each times its weight; `terms` are before weighting."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Task(torch.nn.Module):
+    """Towers and terms.
+
+    Args:
+        query_tower: encodes queries (and documents too when `mode` is shared).
+        terms: from `build_terms`.
+        mode: `asymmetric`: documents are the teacher's; `shared`: one tower; `separate`: `document_tower` too.
+        document_tower: only for `separate`.
+        metric: how vectors are compared in score terms, as the teacher's are.
+        seed: of the documents drawn by terms that sample.
+    """
+
+    def __init__(
+        self,
+        query_tower: Tower,
+        terms: Sequence[Term],
+        *,
+        mode: Mode = "asymmetric",
+        document_tower: Tower | None = None,
+        metric: Metric = "dot",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if (mode == "separate") != (document_tower is not None):
+            raise ValueError("a document tower goes with separate towers, and with them only")
+        self.query_tower = query_tower
+        if document_tower is not None:
+            self.separate_document_tower = document_tower
+        self.mode, self.metric, self.seed = mode, metric, seed
+        self.terms = tuple(terms)
+        self._all_documents: Tensor | None = None
+
+    @property
+    def document_tower(self) -> Tower | None:
+        """The tower that encodes documents; None when they are the teacher's."""
+        if self.mode == "asymmetric":
+            return None
+        tower = self.query_tower if self.mode == "shared" else self.separate_document_tower
+        assert isinstance(tower, Tower)
+        return tower
+
+    @property
+    def towers(self) -> dict[Role, Tower]:
+        """The distinct towers, by the role they were made for."""
+        towers: dict[Role, Tower] = {"query": self.query_tower}
+        if self.mode == "separate" and self.document_tower is not None:
+            towers["document"] = self.document_tower
+        return towers
+
+    @property
+    def device(self) -> torch.device:
+        """Where the query tower lives."""
+        held = itertools.chain(self.query_tower.parameters(), self.query_tower.buffers())
+        return next(held).device
+
+    @property
+    def padded(self) -> bool:
+        """Whether any tower pads the texts of a batch."""
+        return any(tower.padded for tower in self.towers.values())
+
+    @property
+    def score_terms(self) -> list[ScoreTerm]:
+        """The terms that compare queries with documents."""
+        return [term for term in self.terms if isinstance(term, ScoreTerm)]
+
+    @property
+    def match_terms(self) -> list[MatchTerm]:
+        """The terms that compare vectors one by one."""
+        return [term for term in self.terms if isinstance(term, MatchTerm)]
+
+    def check(self, data: TrainingSet) -> None:
+        """See that the data has what the terms need.
+
+        Raises:
+            InputError: names the objective and what it lacks.
+        """
+        check(self, data)
+
+    def lengths(self, data: TrainingSet) -> np.ndarray:
+        """Tokens that each row of the data brings into a batch, `(n, k)`: its own, and its documents' if encoded."""
+        own = data.query_tokens.lengths
+        columns = [own]
+        if self.document_tower is not None and data.document_tokens is not None:
+            document = np.concatenate([data.document_tokens.lengths, [0]])  # row -1: no document
+            wanted = {term.documents for term in self.score_terms}
+            brought = np.zeros_like(own)
+            if "batch" in wanted and data.sources is not None:
+                brought += document[data.sources]
+            if "mined" in wanted and data.mined is not None:
+                brought += document[data.mined].sum(axis=1)
+            columns.append(brought)
+            trained = document[data.trained_documents]
+            columns = [
+                np.concatenate([own, np.zeros_like(trained)]),
+                np.concatenate([brought, trained]),
+            ]
+        return np.stack(columns, axis=1)
+
+    def prepare(self, data: TrainingSet, rows: np.ndarray, step: int) -> Batch:
+        """Look up all that rows of the data need; `step` decides what is sampled."""
+        device = self.device
+        queries, trained = data.split(rows)
+        drawn = {
+            term.name: candidates(term, data, queries, np.random.default_rng([self.seed, step, number]))
+            for number, term in enumerate(self.terms)
+            if isinstance(term, ScoreTerm)
+        }
+        targets = torch.from_numpy(data.query_targets.gather(queries)).to(device)
+        matched = torch.empty(0, dtype=torch.int64, device=device)
+        batch = Batch(data.query_tokens.select(queries), targets, None, None, matched, drawn)
+        if self.document_tower is None:
+            for chosen in drawn.values():
+                chosen.load(data, device, self._every_document(data, device) if chosen.all else None)
+            return batch
+        wanted = np.unique(np.concatenate([trained, *(chosen.documents for chosen in drawn.values())]))
+        assert data.document_tokens is not None
+        assert data.documents is not None
+        batch.document_tokens = data.document_tokens.select(wanted)
+        batch.document_targets = torch.from_numpy(data.documents.gather(wanted)).to(device)
+        batch.matched = torch.from_numpy(np.searchsorted(wanted, trained)).to(device)
+        for chosen in drawn.values():
+            chosen.place(wanted, batch.document_targets)
+        return batch
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Encode every distinct text of the batch once."""
+        queries = self.query_tower(batch.query_tokens).float() if len(batch.query_tokens) else None
+        documents = None
+        if self.document_tower is not None and batch.document_tokens is not None and len(batch.document_tokens):
+            documents = self.document_tower(batch.document_tokens).float()
+        return Outputs(queries, documents)
+
+    def losses(self, outputs: Outputs, batch: Batch) -> Losses:
+        """All terms, in float32, and their weighted sum. A term for which the batch has no text is 0."""
+        zero = torch.zeros((), device=batch.query_targets.device)
+        values: dict[str, Tensor] = {}
+        for term in self.terms:
+            value = self._match(term, outputs, batch) if isinstance(term, MatchTerm) else None
+            if isinstance(term, ScoreTerm):
+                value = self._scores(term, outputs, batch)
+            values[term.name] = zero if value is None else value
+        total = zero
+        for term in self.terms:
+            total = total + term.weight * values[term.name]
+        return Losses(total, values)
+
+    def gradient_norms(self, losses: Losses, outputs: Outputs) -> dict[str, float]:
+        """Norm of each weighted term's gradient with respect to the student's vectors of the batch.
+
+        This is what a term pulls with, whatever its scale; call it before the backward pass, which it leaves as it was.
+        """
+        tensors = outputs.tensors()
+        norms: dict[str, float] = {}
+        for term in self.terms:
+            value = losses.terms[term.name]
+            norms[term.name] = 0.0
+            if value.requires_grad:
+                parts = torch.autograd.grad(term.weight * value, tensors, retain_graph=True, allow_unused=True)
+                squares = [part.double().square().sum() for part in parts if part is not None]
+                norms[term.name] = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+        return norms
+
+    def touched(self) -> dict[str, list[TouchedRows]]:
+        """What the last passes used of the tables that are trained by rows, by a name that does not change."""
+        uses: dict[str, list[TouchedRows]] = {}
+        for role, tower in self.towers.items():
+            names = {id(table): f"{role}.{name}" for name, table in tower.named_tables().items()}
+            for use in tower.touched():
+                uses.setdefault(names[id(use.table)], []).append(use)
+        return uses
+
+    def clear_touched(self) -> None:
+        """Forget what the last passes used."""
+        for tower in self.towers.values():
+            tower.clear_touched()
+
+    def named_trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Parameters for the dense optimiser."""
+        return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+
+    def _match(self, term: MatchTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
+        students, teachers = [], []
+        if term.role in ("query", "both") and outputs.queries is not None:
+            students.append(outputs.queries)
+            teachers.append(batch.query_targets)
+        if term.role in ("document", "both") and outputs.documents is not None and len(batch.matched):
+            assert batch.document_targets is not None
+            students.append(outputs.documents[batch.matched])
+            teachers.append(batch.document_targets[batch.matched])
+        if not students:
+            return None
+        if len(students) == 1:
+            return term(students[0], teachers[0])
+        return term(torch.cat(students), torch.cat(teachers))
+
+    def _scores(self, term: ScoreTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
+        chosen = batch.candidates[term.name]
+        if outputs.queries is None or not len(chosen.documents):
+            return None
+        values = []
+        for width in term.widths(outputs.queries.shape[1]):
+            teacher, student = chosen.scores(
+                batch.query_targets, outputs.queries, outputs.documents, width=width, metric=self.metric
+            )
+            values.append(term(student, teacher, chosen.mask))
+        return torch.stack(values).mean()
+
+    def _every_document(self, data: TrainingSet, device: torch.device) -> Tensor:
+        if self._all_documents is None:
+            assert data.documents is not None
+            self._all_documents = torch.from_numpy(data.documents.gather(np.arange(len(data.documents)))).to(device)
+        return self._all_documents

@@ -104,7 +104,8 @@ def test_names_that_do_not_do(name: str, message: str) -> None:
     assert caught.value.fix
 
 
-def test_a_download_that_fails(_library: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_library")
+def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise ConnectionError("no route to host")
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from potstill.collection import Document, open_collection
 from potstill.errors import InputError
@@ -153,6 +155,25 @@ def test_line_separators_of_unicode_do_not_end_a_line(tmp_path: Path) -> None:
     assert [document.text for document in open_collection(tmp_path).documents()] == [text]
 
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(TEXTS.filter(str.strip), st.tuples(TEXTS, TEXTS), min_size=1), st.booleans())
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: dict, ascii_only: bool) -> None:
+    file = tmp_path_factory.mktemp("any") / "corpus.jsonl"
+    documents = [Document(name, title, text) for name, (title, text) in rows.items()]
+    lines = [json.dumps({"_id": d.id, "title": d.title, "text": d.text}, ensure_ascii=ascii_only) for d in documents]
+    file.write_bytes("\n".join(lines).encode())
+    collection = open_collection(file)
+    assert list(collection.documents()) == documents
+    assert list(collection.document_ids) == list(rows)
+    assert collection.characters == sum(len(d.full) for d in documents)
+    full = [d.full for d in documents if d.full]
+    assert collection.notes.count("shared_texts") == len(full) - len(set(full))
+    assert collection.notes.count("empty_documents") == len(documents) - len(full)
+
+
 def test_lone_surrogates_become_the_replacement_character(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text(
         '{"_id": "a", "text": "\\ud83d\\ude00 whole"}\n{"_id": "b", "text": "cut \\ud83d off"}\n'
@@ -202,16 +223,18 @@ def test_the_fingerprint_follows_every_part(beir: Path) -> None:
     seen = {open_collection(beir).fingerprint()}
     for path, old, new in [
         ("corpus.jsonl", "batches", "batch"),
+        ("corpus.jsonl", '"Stills", "text": "A pot', '"Stills A", "text": "pot'),
         ("corpus.jsonl", "d2", "D2"),
         ("queries.jsonl", "oak", "ash"),
         ("qrels/test.tsv", "q2\td3\t1", "q2\td3\t2"),
     ]:
         file = beir / path
+        assert old in file.read_text()
         file.write_text(file.read_text().replace(old, new))
         if old == "d2":
             (beir / "qrels" / "test.tsv").write_text((beir / "qrels" / "test.tsv").read_text().replace("d2", "D2"))
         seen.add(open_collection(beir).fingerprint())
-    assert len(seen) == 5
+    assert len(seen) == 6
 
 
 def test_a_corpus_that_changes_underway_is_noticed(beir: Path) -> None:

@@ -1,3 +1,21 @@
 """Potstill distils large retrieval models into small, fast ones, and proves how much was kept."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from potstill.students.loading import load
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+_HOMES = {"load": "potstill.students.loading"}  # imported at first use: `import potstill` stays light
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,162 @@
+"""`potstill.load`: a finished student, ready to encode both sides of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, MissingExtra
+from ..recipe import Role, TeacherSpec
+from .encoder import Encoder, load_encoder
+from .saving import read_note
+
+STUDENT = "student"
+STUDENT_DOCUMENTS = "student-documents"
+
+
+class Student:
+    """A query encoder and, once asked for, the document encoder of the same space.
+
+    Args:
+        queries: the query tower.
+        documents: the document tower, or a function that opens it at the first use, or None where there is none.
+        note: what `potstill.json` says; {} for a model that Potstill did not make.
+    """
+
+    def __init__(self, queries: Encoder, documents: Any, note: Mapping[str, Any]) -> None:
+        self.queries, self._documents = queries, documents
+        self.note = dict(note)
+
+    @property
+    def dimensions(self) -> int:
+        """Width of the vectors."""
+        return self.queries.dimensions
+
+    @property
+    def documents(self) -> Encoder:
+        """The document encoder; the teacher of an asymmetric student is loaded at the first use.
+
+        Raises:
+            InputError: the student does not say which teacher it serves, or that teacher cannot be loaded here.
+        """
+        if callable(self._documents):
+            self._documents = self._documents()
+        encoder: Encoder = self._documents
+        return encoder
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of queries, float32 `(n, d)`."""
+        return self.queries.encode(texts)
+
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of documents (title and text joined by a space), float32 `(n, d)`, in the queries' space."""
+        return self.documents.encode(texts)
+
+
+def load(path: str | Path) -> Student:
+    """Open a student: a run's folder, a student's folder, or any sentence-transformers folder or id.
+
+    A static student is opened with numpy alone. Documents are encoded by the same tower (`shared`, and any model that
+    Potstill did not make), by `student-documents/` (`separate`), or by the teacher that the note names (`asymmetric`).
+
+    Raises:
+        InputError: there is no student or model there.
+    """
+    folder = Path(path)
+    if (folder / STUDENT / "modules.json").is_file():
+        folder = folder / STUDENT
+    if not folder.is_dir():
+        return _plain(path)
+    if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+        raise InputError(
+            "the folder holds no student and no model",
+            where=str(path),
+            fix="give a run folder (with student/), a student folder, or a model id",
+        )
+    note = read_note(folder)
+    if note is None or note.get("packed"):
+        return _plain(folder, note)
+    towers = note.get("towers", "asymmetric")
+    queries = load_encoder(folder)
+    if towers == "shared":
+        return Student(queries, lambda: load_encoder(folder, "document"), note)
+    if towers == "separate":
+        return Student(queries, lambda: _separate(folder), note)
+    return Student(queries, lambda: _teacher(folder, note, queries.dimensions), note)
+
+
+def _plain(path: str | Path, note: Mapping[str, Any] | None = None) -> Student:
+    """A model that Potstill did not make, or a packed one: both roles from the same files."""
+    return Student(load_encoder(path), lambda: load_encoder(path, "document"), note or {})
+
+
+def _separate(folder: Path) -> Encoder:
+    beside = folder.parent / STUDENT_DOCUMENTS
+    if not (beside / "modules.json").is_file():
+        raise InputError(
+            "this student has a document tower of its own, and it is not there",
+            where=str(beside),
+            fix="put the run's student-documents/ beside the student's folder",
+        )
+    return load_encoder(beside, "document")
+
+
+def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int) -> Encoder:
+    said = note.get("teacher")
+    if not said:
+        raise InputError(
+            "this student encodes queries only, and its note names no teacher to encode documents",
+            where=str(folder),
+            fix="search the index that you have, or encode documents with the teacher it was distilled from",
+        )
+    spec = TeacherSpec.model_validate({"model": said} if isinstance(said, str) else dict(said))
+    try:
+        from ..teachers import open_teacher
+
+        encoder = TeacherEncoder(open_teacher(spec))
+    except MissingExtra:
+        raise
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "train") from None
+    except InputError as error:
+        name = spec.model or spec.document_model or spec.url or spec.index
+        raise InputError(
+            f"this student encodes queries only; its documents are encoded by the teacher {name}, "
+            f"which cannot be loaded here: {error.message}",
+            where=error.where or str(folder),
+            fix="make the teacher reachable under the name in potstill.json, or search the index that you have",
+        ) from None
+    if encoder.dimensions != dimensions:
+        raise InputError(
+            f"the teacher gives {encoder.dimensions} numbers a text and the student {dimensions}",
+            where=str(folder),
+            fix="load the teacher that the student was distilled from",
+        )
+    return encoder
+
+
+class TeacherEncoder:
+    """A teacher as an encoder of documents."""
+
+    role: Role = "document"
+
+    def __init__(self, teacher: Any, batch_size: int = 64) -> None:
+        self.teacher, self.batch_size = teacher, batch_size
+        self.dimensions = int(teacher.dimensions)
+        self.parameters = int(teacher.parameters or 0)
+        self.bytes = int(teacher.bytes or 0)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of documents, float32 `(n, dimensions)`; texts of like length share a batch."""
+        from .encoder import check_texts
+
+        check_texts(texts)
+        out = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            out[rows] = self.teacher.encode([texts[row] for row in rows], self.role)
+        return out

@@ -195,7 +195,9 @@ class BiEncoderTeacher:
         return _Side(
             encoder=encoder,
             model=Path(found).resolve().name if local else found,
-            revision=folder_digest(Path(found)) if local else hub_commit(found, self._spec.revision),
+            revision=folder_digest(Path(found))
+            if local
+            else hub_commit(found, self._spec.revision) or self._spec.revision,
             prompt=prompt,
             max_length=asked or declared,
             cut=asked if asked != declared else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import InputError
 from ..recipe import TeacherSpec
 from .teacher import VectorTeacher
 
@@ -15,6 +16,13 @@ def open_teacher(spec: TeacherSpec) -> VectorTeacher:
         InputError: the model, file, service or option is wrong; names it and the remedy.
         MissingExtra: a package that this teacher needs is not installed.
     """
+    for name, file in (("index_ids", spec.index), ("query_vector_ids", spec.query_vectors)):
+        if getattr(spec, name) and not file:
+            raise InputError(
+                "ids without the vectors that they belong to",
+                where=f"teacher.{name}",
+                fix="give teacher.index or teacher.query_vectors too",
+            )
     model: VectorTeacher | None = None
     if spec.url:
         from .http_service import HttpTeacher

@@ -50,6 +50,8 @@ def load_sentence_encoder(
     except ImportError:
         raise MissingExtra("sentence-transformers", "train") from None
     name, local = find_model(model)
+    if local and revision is not None:
+        raise InputError("a folder has no revisions", where=name, fix="leave out `revision`, or give a Hugging Face id")
     precision = getattr(torch, dtype)
     _check_device(device)
     try:

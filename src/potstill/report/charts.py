@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -39,11 +40,13 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 def tick_labels(values: Sequence[float]) -> list[str]:
     """Write ticks with as many decimals as tell them apart, the same for all."""
-    for digits in range(7):
+    step = min((b - a for a, b in pairwise(values)), default=0.0) or 1.0
+    texts: list[str] = []
+    for digits in range(12):
         texts = [f"{value + 0.0:.{digits}f}" for value in values]
-        if all(abs(float(text) - value) < 1e-9 + 1e-6 * abs(value) for text, value in zip(texts, values, strict=True)):
-            return texts
-    return [f"{value:.3g}" for value in values]
+        if all(abs(float(text) - value) < 0.01 * step for text, value in zip(texts, values, strict=True)):
+            break
+    return texts
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -91,7 +91,11 @@ def number(value: Any) -> float | None:
     """Get a finite number, or None for anything else (absent, text, true, NaN)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _text(path: Path, absent: list[str], *, optional: bool = False) -> str:
@@ -134,5 +138,6 @@ def _lines(path: Path, absent: list[str]) -> list[dict[str, Any]]:
         else:
             broken += 1
     if broken:
-        absent.append(f"{path.name}: {broken} {'line' if broken == 1 else 'lines'} cannot be read and are left out")
+        lines, left = ("line", "is") if broken == 1 else ("lines", "are")
+        absent.append(f"{path.name}: {broken} {lines} cannot be read and {left} left out")
     return rows

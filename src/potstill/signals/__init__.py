@@ -1,6 +1,6 @@
 """Signals: what a teacher says of texts, kept on disk under the identity of everything that made it."""
 
-from .fill import FillReport, batches_by_length, fill
+from .filling import FillReport, batches_by_length, fill
 from .fingerprint import Fingerprint
 from .imports import identity, import_vectors
 from .shard import BrokenShard

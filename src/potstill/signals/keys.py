@@ -46,10 +46,9 @@ def find(held: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def count_distinct(parts: list[np.ndarray]) -> int:
     """Number of distinct keys over several (2, n) arrays."""
-    if not parts:
-        return 0
-    if len(parts) == 1:
-        return int(parts[0].shape[1])
+    if len(parts) < 2:
+        return sum(part.shape[1] for part in parts)
     keys = np.concatenate(parts, axis=1)
     keys = keys[:, sorted_order(keys)]
-    return 1 + int(np.count_nonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)))
+    repeated = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
+    return keys.shape[1] - int(np.count_nonzero(repeated))

@@ -40,9 +40,9 @@ def forget_checks() -> None:
 class BrokenShard(InputError):
     """A shard that is not what was written: a flipped byte, a missing or shortened file, a foreign array."""
 
-    def __init__(self, folder: Path, name: str, reason: str) -> None:
-        self.folder, self.name, self.recomputable = folder, name, not name.startswith(IMPORTED)
-        self.reason = reason
+    def __init__(self, folder: Path, name: str, reason: str, *, recomputable: bool = True) -> None:
+        self.folder, self.name, self.reason = folder, name, reason
+        self.recomputable = recomputable and not name.startswith(IMPORTED)
         fix = (
             "run the same command again: the shard is dropped and its vectors are computed anew"
             if self.recomputable

@@ -181,7 +181,7 @@ class _Filling:
 
     def _drop(self, error: BrokenShard) -> None:
         if not (error.recomputable and self.source.recomputable):
-            raise error
+            raise BrokenShard(error.folder, error.name, error.reason, recomputable=False)
         warn(f"{error.where}: {error.reason}; the shard is dropped, its vectors are computed anew")
         self.table.drop(error.name)
         self.dropped += 1

@@ -57,8 +57,8 @@ def test_units_are_milliseconds_and_queries_per_second():
 
 def test_a_slow_system_stops_when_its_time_is_up_and_others_go_on():
     found = measure_costs(
-        {"slow": Fake("A", [], wait=0.004), "fast": Fake("B", [])},
-        ["text"], latency_queries=60, turn=5, batch=2, batch_queries=4, rounds=2, seconds=0.03,
+        {"slow": Fake("A", [], wait=0.02), "fast": Fake("B", [])},
+        ["text"], latency_queries=60, turn=5, batch=2, batch_queries=4, rounds=2, seconds=0.15,
     )  # fmt: skip
     assert 5 <= found["slow"]["latency_queries"] <= 10
     assert found["fast"]["latency_queries"] > found["slow"]["latency_queries"]

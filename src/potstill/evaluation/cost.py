@@ -41,7 +41,7 @@ def measure_costs(
     latency_queries: int = 300,
     turn: int = 10,
     batch: int = 64,
-    batch_queries: int = 512,
+    batch_queries: int = 256,
     rounds: int = 3,
     seconds: float = 30.0,
 ) -> dict[str, dict[str, float | int | None]]:

@@ -192,7 +192,7 @@ def _exact_scores(queries: _Block, documents: _Block, query: np.ndarray, documen
         if queries.divisors is not None and documents.divisors is not None:
             value /= queries.divisors[q] * documents.divisors[d]
         scores[start : start + step] = value
-    return scores + np.float32(0.0)  # -0.0 becomes 0.0
+    return scores
 
 
 def _merge(rows: np.ndarray, scores: np.ndarray, query: np.ndarray, row: np.ndarray, value: np.ndarray) -> None:

@@ -56,8 +56,16 @@ def broken_config(encoder: Path, folder: Path) -> dict[str, Any]:
 
 
 def no_tokenizer(encoder: Path, folder: Path) -> dict[str, Any]:
+    model = _copy(encoder, folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (_copy(encoder, folder) if not (folder / "model").exists() else folder / "model").joinpath(name).unlink()
+        (model / name).unlink()
+    return {"model": str(model)}
+
+
+def renamed_weights(encoder: Path, folder: Path) -> dict[str, Any]:
+    file = _copy(encoder, folder) / "model.safetensors"
+    tensors = {name.replace("attention", "attn"): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
     return {"model": str(folder / "model")}
 
 
@@ -251,6 +259,8 @@ CASES: list[tuple[Make, str, str]] = [
     (a_file, "a file is not a model", "folder"),
     (no_weights, "model: cannot load", "save the model again"),
     (cut_weights, "model: cannot load", "save the model again"),
+    (renamed_weights, "would be random", "save the model again"),
+    (no_tokenizer, "the same vector to 'water'", "tokenizer.json"),
     (nan_weights, "gives NaN", "check its weights"),
     (other_shape, "model: cannot load", "save the model again"),
     (broken_config, "model: cannot load", "save the model again"),

@@ -215,6 +215,15 @@ def test_what_it_says_of_itself(tiny_encoder: Path, prompted: Path) -> None:
     assert (model.parameters, model.bytes) == (stored, 4 * stored)
 
 
+def test_a_model_without_berts_unused_head_is_whole(plain: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = Path(shutil.copytree(plain, tmp_path / "headless"))
+    tensors = {k: v for k, v in load_file(folder / "model.safetensors").items() if not k.startswith("pooler.")}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_array_equal(teacher(folder).encode(TEXTS, "query"), teacher(plain).encode(TEXTS, "query"))
+
+
 def test_the_tokenizer_is_a_copy(tiny_encoder: Path) -> None:
     model = teacher(tiny_encoder)
     before = model.encode(TEXTS, "query")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from .precomputed import PrecomputedIndex
 
-_PROBE = "a short text to see what comes out"
+_PROBES = ("water", "вода", "水", "7", "a short text to see what comes out")  # one token each, were all words unknown
 
 
 @dataclass
@@ -225,11 +225,11 @@ class BiEncoderTeacher:
         )
 
     def _try(self, role: Role) -> int:
-        """Width of the vectors, from one text; here a model that cannot work shows it."""
+        """Width of the vectors, from a few texts; here a model that cannot work shows it."""
         self.dimensions = 0
         side = self._sides[role]
         try:
-            vectors = self.encode([_PROBE], role)
+            vectors = self.encode(_PROBES, role)
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
@@ -243,6 +243,12 @@ class BiEncoderTeacher:
                 f"the model gives {what} for a {role}",
                 where=side.model,
                 fix="check its weights; with float16, try teacher.dtype: float32",
+            )
+        if np.allclose(vectors[:4], vectors[0], atol=1e-6, rtol=0):
+            raise InputError(
+                f"the model gives the same vector to {', '.join(map(repr, _PROBES[:4]))}",
+                where=side.model,
+                fix="check that its tokenizer files (tokenizer.json) are there and whole",
             )
         return int(vectors.shape[1])
 

@@ -41,8 +41,8 @@ class PrecomputedIndex:
             InputError: a file that is missing or malformed, a repeated id, another number of ids than of rows,
                 numbers that are not finite.
         """
-        self.path = path
-        self._rows, self.ids, ids_at = read_vectors(path, ids_path)
+        self.path = path = path.expanduser()
+        self._rows, self.ids, ids_at = read_vectors(path, ids_path.expanduser() if ids_path else None)
         self.dimensions = int(self._rows.shape[1])
         if len(self.ids) != len(self._rows):
             raise InputError(

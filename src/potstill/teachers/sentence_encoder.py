@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError, MissingExtra
 from ..recipe import Role
+from .load_report import watched_loading
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ def load_sentence_encoder(
     precision = getattr(torch, dtype)
     _check_device(device)
     try:
-        with _quiet():
+        with watched_loading() as missing:
             encoder = SentenceTransformer(
                 name,
                 revision=revision,
@@ -69,6 +69,12 @@ def load_sentence_encoder(
         raise
     except Exception as error:  # whatever a foreign loader raises about a broken model is about the user's input
         raise _explain(error, str(model), local, revision) from error
+    if missing:
+        raise InputError(
+            f"the weights are not whole: {missing[0]} and others are in no file and would be random numbers",
+            where=str(model),
+            fix="save the model again, or give another",
+        )
     if pooling is not None:
         _set_pooling(encoder, pooling, str(model))
     if normalize is False:
@@ -290,17 +296,3 @@ def _explain(error: Exception, model: str, local: bool, revision: str | None) ->
         where=model,
         fix="check the id and the network (HF_HUB_OFFLINE=1 allows the cache alone), or give a folder",
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the loader's progress bars; Potstill shows its own."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -68,7 +68,7 @@ def test_the_page_says_what_the_files_say(run: Path) -> None:
         "48 µs",
         "31,450",
         "5,183 documents from examples/scifact. 38,412 training queries without labels.",
-        "Kept out of training: 3 test queries, 1,588 duplicates.",
+        "Kept out of training: 3 evaluated queries, 1,588 duplicates.",
         "metformin lifespan mice",
         "2 documents have an empty text and are kept: 4983, 5836",
         "412 documents are longer than the teacher’s 256 tokens",
@@ -76,6 +76,9 @@ def test_the_page_says_what_the_files_say(run: Path) -> None:
         "The best validation score was at step 1,600",
         "sentence-transformers 6.2.0",
         "learning_rate: 0.02",
+        "AP: over the first 100 documents of each query",
+        "128 93.1 % 90.0–96.2 % 61.0 % 59.0–63.0 %",
+        "412 of them are longer than the teacher’s limit",
         "AMD EPYC 9554, 2 cores, 16 GiB",
         "total 6 min 31 s",
     ):
@@ -196,6 +199,13 @@ def test_a_missing_file_is_said_and_the_rest_is_shown(run: Path, name: str, said
     text = Checker(render_report(run)).text
     assert said in text
     assert f"{name} is not in the run folder" in text
+
+
+def test_a_document_without_a_title_has_no_bold_one(run: Path) -> None:
+    edit(run / "documents.json", lambda d: d.update(dict.fromkeys(d, "x" * 160)))
+    page = render_report(run)
+    assert 'class="doc"' not in page
+    assert "x" * 160 + "…" in page
 
 
 def test_documents_are_optional(run: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ..atomic import write_text
 from .numbers import NONE, count, large, latency, p_value, percent, percent_range, score, score_range, size, times
 from .runfiles import RunFiles, at, group, items, number, read_run
-from .summary import Summary, summarise, warnings
+from .summary import Summary, excluded, summarise, warnings
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -144,7 +144,9 @@ def _serves(s: Summary) -> str:
         )
     student = group(run, "student")
     described = [_md(student.get("description") or student.get("kind") or "")]
-    described += [f"{large(n)} parameters" for n in [number(student.get("parameters"))] if n]
+    parameters = number(student.get("parameters"))
+    if parameters and count(parameters) not in described[0]:
+        described.append(f"{large(parameters)} parameters")
     described += [size(n) for n in [number(student.get("bytes"))] if n]
     lines.append(f"- Student: {', '.join(text for text in described if text) or 'not recorded'}")
     return "## What it serves\n\n" + "\n".join(lines)
@@ -208,10 +210,8 @@ def _data(files: RunFiles) -> str:
         examples = ", ".join(_code(text) for text in items(queries, "examples", name)[:2])
         told = f", such as {examples}" if examples else ""
         lines.append(f"- {_md(str(name).replace('_', ' '))}: {count(number(n))}{told}")
-    excluded = group(queries, "excluded")
-    if excluded:
-        kept_out = ", ".join(f"{count(number(n))} {_md(str(why).replace('_', ' '))}" for why, n in excluded.items())
-        lines += ["", f"Kept out of training: {kept_out}."]
+    if kept_out := excluded(files):
+        lines += ["", f"Kept out of training: {_md(', '.join(kept_out))}."]
     return "\n".join(lines)
 
 
@@ -227,7 +227,7 @@ def _limits(s: Summary) -> str:
     if not s.judged:
         lines.append("- Nothing was judged. Judge some queries of your own before relying on it.")
     if truncated:
-        lines.append(f"- {count(truncated)} training texts were longer than the teacher’s limit and were cut.")
+        lines.append(f"- {count(truncated)} training queries are longer than the teacher’s limit and are cut there.")
     return "## Limits\n\n" + "\n".join(lines + [f"- {_md(line)}" for line in warnings(s.files)])
 
 

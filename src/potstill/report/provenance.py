@@ -10,15 +10,15 @@ from ..progress import duration
 from . import charts
 from .numbers import NONE, count, percent
 from .runfiles import RunFiles, at, group, items, number
+from .summary import excluded
 
 SOURCES = {
+    "real": "real queries, unlabelled",
     "titles": "titles of documents",
     "sentences": "sentences of documents",
     "spans": "short spans of documents",
     "phrases": "frequent phrases",
     "keywords": "keyword draws",
-    "files": "query files",
-    "other_splits": "unlabelled queries of other splits",
 }
 
 
@@ -87,16 +87,18 @@ def trained_on(files: RunFiles) -> dict[str, Any] | None:
     ]
     documents, source = number(collection.get("documents")), collection.get("source")
     asked, held_out, cut = (number(queries.get(key)) for key in ("total", "held_out", "truncated"))
+    longer = number(at(files.run, "teacher", "documents_cut"))
     said = [
         f"{count(documents)} documents{f' from {source}' if source else ''}." if documents else "",
         f"{count(asked)} training queries without labels." if asked else "",
+        f"{count(cut)} of them are longer than the teacher’s limit and are read up to it." if cut else "",
         f"{count(held_out)} more were held out of training for validation." if held_out else "",
-        f"{count(cut)} texts were longer than the teacher’s limit and were cut." if cut else "",
+        f"{count(longer)} documents are longer than the teacher’s limit and are read up to it." if longer else "",
     ]
     return {
         "said": [sentence for sentence in said if sentence],
         "sources": sources,
-        "excluded": [(str(why).replace("_", " "), count(number(n))) for why, n in group(queries, "excluded").items()],
+        "excluded": excluded(files),
         "notes": [str(line) for line in items(collection, "notes")],
     }
 

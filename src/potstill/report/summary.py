@@ -180,6 +180,12 @@ def warnings(files: RunFiles) -> list[str]:
     return [str(line) for line in items(files.run, "warnings")]
 
 
+def excluded(files: RunFiles) -> list[str]:
+    """Tell what was kept out of training, as `3 test queries`; what never occurred is left out."""
+    reasons = group(files.run, "queries", "excluded").items()
+    return [f"{count(number(n))} {str(why).replace('_', ' ')}" for why, n in reasons if number(n)]
+
+
 def _rows(evaluation: dict[str, Any]) -> tuple[MeasureRow, ...]:
     teacher, student = group(evaluation, "systems", "teacher"), group(evaluation, "systems", "student")
     rows = []

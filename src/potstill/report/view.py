@@ -22,7 +22,7 @@ from .numbers import (
     times,
 )
 from .provenance import facts, trained_on, training
-from .runfiles import RunFiles, at, group, number
+from .runfiles import RunFiles, at, group, items, number
 from .summary import Estimate, Summary, summarise, warnings
 from .wins import queries_view
 
@@ -48,16 +48,13 @@ def page_view(files: RunFiles) -> dict[str, Any]:
         "recipe": files.recipe,
         "absent": files.absent,
         "agreement": summary.agreed,
-        "excluded_self": _excluded_self(files.evaluation),
+        "notes": [str(line) for line in items(files.evaluation, "notes")] or _excluded_self(files.evaluation),
     }
 
 
-def _excluded_self(evaluation: dict[str, Any]) -> str:
+def _excluded_self(evaluation: dict[str, Any]) -> list[str]:
     pairs = number(evaluation.get("excluded_self"))
-    what = (
-        "document that is its query’s own text was" if pairs == 1 else "documents that are their query’s own text were"
-    )
-    return f"{count(pairs)} {what} left out of the ranking." if pairs else ""
+    return [f"{count(pairs)} documents that are their own query were left out of its ranking"] if pairs else []
 
 
 def _cards(s: Summary) -> list[dict[str, str]]:
@@ -115,32 +112,23 @@ def _quality(s: Summary) -> list[dict[str, Any]] | None:
 
 
 def _prefixes(evaluation: dict[str, Any]) -> dict[str, Any] | None:
-    """Show what is left at shorter vectors; retention where it was measured, plain measures otherwise."""
+    """Show what is left at shorter vectors: retention by measure and agreement, both as shares."""
     rows = []
     for width, entry in group(evaluation, "prefixes").items():
-        found = group(entry, "retention") or group(entry, "student") or group(entry)
-        cells = {name: Estimate.read(value) for name, value in found.items()}
-        rows.append(
-            (str(width), bool(group(entry, "retention")), {n: e for n, e in cells.items() if e.value is not None})
-        )
-    names = list(dict.fromkeys(name for _, _, cells in rows for name in cells))
+        found = group(entry, "retention") | group(entry, "agreement")
+        rows.append((width, {name: Estimate.read(value) for name, value in found.items()}))
+    names = list(dict.fromkeys(name for _, cells in rows for name in cells))
     if not names:
         return None
+    unknown = Estimate(None)
     shown = [
         (
             width,
-            [
-                (NONE, "")
-                if name not in cells
-                else (percent(cells[name].value), percent_range(cells[name].low, cells[name].high))
-                if kept
-                else (score(cells[name].value), score_range(cells[name].low, cells[name].high))
-                for name in names
-            ],
+            [(percent(e.value), percent_range(e.low, e.high)) for e in (cells.get(name, unknown) for name in names)],
         )
-        for width, kept, cells in rows
+        for width, cells in rows
     ]
-    return {"names": names, "rows": shown, "kept": any(kept for _, kept, _ in rows)}
+    return {"names": names, "rows": shown}
 
 
 def _tradeoff(s: Summary) -> Markup | None:

@@ -16,6 +16,7 @@ from .summary import Summary
 SHOWN_QUERIES = 6
 SHOWN_DOCUMENTS = 5
 SHOWN_RELEVANT = 5
+SNIPPET = 160  # characters of a document that a run keeps for the page
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _query(row: dict[str, Any], documents: dict[str, str], *, changed: str, dire
     relevant.sort(key=lambda doc: min(ranks["teacher"].get(doc, 10**9), ranks["student"].get(doc, 10**9)))
 
     def found(doc: str, remark: str = "") -> Found:
-        title, _, snippet = documents.get(doc, "").partition(" — ")
+        title, snippet = _parts(documents.get(doc, ""))
         return Found(doc, title, snippet, doc in relevant, remark)
 
     def standing(doc: str) -> str:
@@ -150,3 +151,12 @@ def _ranks(top: Sequence[Any]) -> dict[str, int]:
 
 def _place(ranks: dict[str, int], doc: str) -> str:
     return f"#{ranks[doc]}" if doc in ranks else f"not in top {len(ranks)}" if ranks else "not listed"
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """Part `title — beginning` into the two; a beginning that was cut gets dots."""
+    title, parted, beginning = text.partition(" — ")
+    if not parted:
+        title, beginning = "", text
+    dots = "…" if len(beginning) >= SNIPPET and beginning[-1] not in ".!?…" else ""
+    return title, beginning + dots

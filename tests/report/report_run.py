@@ -243,7 +243,15 @@ def write_run(folder: Path) -> Path:
 def write_unjudged_run(folder: Path) -> Path:
     """The same run as of a collection of documents alone: no split, no systems, agreement on held-out queries."""
     write_run(folder)
-    evaluation = evaluation_json() | {"split": None, "queries": 0, "systems": {}, "intervals": {}, "retention": {}}
+    evaluation = evaluation_json() | {
+        "split": None,
+        "queries": 0,
+        "systems": {},
+        "intervals": {},
+        "retention": {},
+        "notes": [],
+    }
+    evaluation["prefixes"]["128"]["retention"] = {}
     evaluation["agreement"]["overlap@10"] |= {"queries": 500, "source": "held-out generated queries"}
     (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
     rows = [{k: v for k, v in row.items() if k not in ("measures", "relevant")} for row in per_query_lines()]

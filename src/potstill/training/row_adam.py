@@ -1,14 +1,20 @@
 """Adam for tables of which a batch uses a few rows: cost is that of the rows used, not of the table.
 
-Every row is its own Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) whose clock ticks only when a batch uses the
-row: moments of untouched rows stay as they are, and the bias correction counts the row's own updates. A word seen for
-the first time late in training therefore moves by the learning rate, as it would have at the start; with one clock for
-the whole table (`torch.optim.SparseAdam`) it would jump by up to three times that.
+Every row is an Adam of its own (Kingma and Ba, arXiv 1412.6980, algorithm 1) with one step size for the whole row and
+no momentum (beta1 = 0): for the gradient `g (r,)` of a row that is used the t-th time,
+
+    v <- beta2 v + (1 - beta2) mean(g^2)        row <- row - rate * g / (sqrt(v / (1 - beta2^t)) + eps)
+
+Its clock t ticks only when a batch uses the row, so a word seen for the first time late in training moves as far as it
+would have at the start. A row is used in few batches, far apart, and a momentum would add gradients of long ago: on
+static students one second moment a row came out closer to the teacher than one a number, and no momentum closer than
+any; it is also the cheapest, and the state is two numbers a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,90 +22,70 @@ from torch import Tensor
 from ..students.tower import TouchedRows
 
 
-class _Moments:
-    """State of one table, float32, made at its first use."""
+@dataclass
+class _Rows:
+    """State of one table: `second (V, 1)` float32, the running mean of squares; `updates (V, 1)` int64, the clocks."""
 
-    def __init__(self, table: Tensor) -> None:
-        self.first = torch.zeros_like(table, dtype=torch.float32)
-        self.second = torch.zeros_like(table, dtype=torch.float32)
-        self.updates = torch.zeros(table.shape[0], dtype=torch.int64, device=table.device)
+    second: Tensor
+    updates: Tensor
 
 
 class RowAdam:
     """Row-wise Adam over named tables. No weight decay and no clipping: both would touch, or couple, all rows."""
 
-    def __init__(self, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
-        self.betas, self.eps = betas, eps
-        self._moments: dict[str, _Moments] = {}
+    def __init__(self, beta2: float = 0.999, eps: float = 1e-8) -> None:
+        self.beta2, self.eps = beta2, eps
+        self._state: dict[str, _Rows] = {}
 
     @torch.no_grad()
     def step(self, touched: Mapping[str, Iterable[TouchedRows]], learning_rate: float) -> None:
-        """Update the rows that were used.
+        """Update the rows that were used; all others keep their bytes.
 
         Args:
-            touched: name of a table (the same at every step) -> what each forward pass of this step used of it. Rows
-                used by several passes are updated once, with the sum of their gradients.
+            touched: name of a table (the same at every step) -> what each forward pass of this step used of it, with
+                gradients. Rows used by several passes are updated once, with the sum of their gradients.
             learning_rate: of this step.
         """
         for name, uses in touched.items():
-            with_gradient = [use for use in uses if use.sub.grad is not None]
-            if not with_gradient:
-                continue
-            table, rows, values, gradient = _merged(with_gradient)
-            if rows.numel() == 0:
-                continue
-            moments = self._moments.get(name)
-            if moments is None:
-                moments = self._moments[name] = _Moments(table)
-            table.index_copy_(0, rows, self._moved(moments, rows, values, gradient, learning_rate))
+            with_gradient = [use for use in uses if use.sub.grad is not None and use.rows.numel()]
+            if with_gradient:
+                self._step(name, *_merged(with_gradient), learning_rate)
 
-    def _moved(self, moments: _Moments, rows: Tensor, values: Tensor, gradient: Tensor, learning_rate: float) -> Tensor:
-        beta1, beta2 = self.betas
-        first = moments.first.index_select(0, rows).lerp_(gradient, 1 - beta1)
-        moments.first.index_copy_(0, rows, first)
-        second = moments.second.index_select(0, rows).mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        moments.second.index_copy_(0, rows, second)
-        updates = moments.updates.index_select(0, rows).add_(1)
-        moments.updates.index_copy_(0, rows, updates)
-        clock = updates.to(torch.float64)
-        correction1 = (1 - beta1**clock).to(torch.float32).unsqueeze_(1)
-        correction2 = (1 - beta2**clock).sqrt_().to(torch.float32).unsqueeze_(1)
-        denominator = second.sqrt_().div_(correction2).add_(self.eps)
-        return torch.addcdiv(values, first.div_(correction1), denominator, value=-learning_rate)
+    def _step(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        state = self._state.get(name)
+        if state is None:
+            second = torch.zeros(table.shape[0], 1, dtype=torch.float32, device=table.device)
+            state = self._state[name] = _Rows(second, torch.zeros_like(second, dtype=torch.int64))
+        square = torch.linalg.vector_norm(gradient, dim=1, keepdim=True).square_().div_(gradient.shape[1])
+        second = state.second.index_select(0, rows).lerp_(square, 1 - self.beta2)
+        updates = state.updates.index_select(0, rows).add_(1)
+        state.second.index_copy_(0, rows, second)
+        state.updates.index_copy_(0, rows, updates)
+        correction = (1 - self.beta2 ** updates.double()).sqrt_().float()
+        step = learning_rate / second.sqrt_().div_(correction).add_(self.eps)
+        table.index_copy_(0, rows, table.index_select(0, rows).addcmul_(gradient, step, value=-1))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All moments and clocks, as flat names -> tensors; the tensors are those in use, not copies."""
-        state: dict[str, Tensor] = {}
-        for name, moments in self._moments.items():
-            state |= {
-                f"{name}.first": moments.first,
-                f"{name}.second": moments.second,
-                f"{name}.updates": moments.updates,
-            }
-        return state
+        """All state as flat names -> tensors; the tensors are those in use, not copies."""
+        tensors: dict[str, Tensor] = {}
+        for name, state in self._state.items():
+            tensors |= {f"{name}.second": state.second, f"{name}.updates": state.updates}
+        return tensors
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the state that `state_dict` gave."""
-        self._moments = {}
-        for name in sorted({key.rpartition(".")[0] for key in state}):
-            moments = _Moments.__new__(_Moments)
-            moments.first = state[f"{name}.first"]
-            moments.second = state[f"{name}.second"]
-            moments.updates = state[f"{name}.updates"]
-            self._moments[name] = moments
+        names = {key.rpartition(".")[0] for key in tensors}
+        self._state = {name: _Rows(tensors[f"{name}.second"], tensors[f"{name}.updates"]) for name in names}
 
 
-def _merged(uses: list[TouchedRows]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One use of a table: distinct rows, their present values, and the sum of their gradients."""
-    table, rows, sub = uses[0]
-    assert sub.grad is not None
+def _merged(uses: list[TouchedRows]) -> tuple[Tensor, Tensor, Tensor]:
+    """All uses of a table as one: table, distinct rows, and the sums of their gradients."""
+    gradients = [use.sub.grad for use in uses if use.sub.grad is not None]
+    table = uses[0].table
     if len(uses) == 1:
-        return table, rows, sub.detach(), sub.grad
-    rows, place = torch.unique(torch.cat([use.rows for use in uses]), return_inverse=True)
-    gradient = torch.zeros(rows.shape[0], table.shape[1], dtype=sub.dtype, device=table.device)
-    start = 0
-    for use in uses:
-        assert use.sub.grad is not None
-        gradient.index_add_(0, place[start : start + use.rows.shape[0]], use.sub.grad)
-        start += use.rows.shape[0]
-    return table, rows, table.index_select(0, rows), gradient
+        return table, uses[0].rows, gradients[0]
+    rows, places = torch.unique(torch.cat([use.rows for use in uses]), return_inverse=True)
+    total = torch.zeros(rows.shape[0], table.shape[1], dtype=table.dtype, device=table.device)
+    for place, gradient in zip(places.split([len(use.rows) for use in uses]), gradients, strict=True):
+        total.index_add_(0, place, gradient)
+    return table, rows, total

@@ -1,9 +1,10 @@
 """Relations to a bank of vectors, plain and in chunks: Relational Representation Distillation (arXiv 2407.12073).
 
-Both softmaxes run over the same bank, so a chunk serves both sides, and with the softmax-weighted mean of the bank
-("what attention would return", m_T for the teacher) the loss needs no second look at it:
+Both softmaxes run over the same bank, so that one chunk serves both sides, and one pass gives loss and gradient:
 
-    L = -sum_k p_T(k) log p_S(k) = logsumexp_k(s_k) - <z_S, m_T> / tau_s,      dL/dz_S = (m_S - m_T) / tau_s.
+    L = -sum_k p_T(k) log p_S(k) = logsumexp_k(s_k) - sum_k p_T(k) s_k,      dL/dz_S = (m_S - m_T) / tau_s,
+
+where m is the mean of the bank's rows under each side's softmax: what attention over the bank would return.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from ._tensors import (
     Reduction,
     cross_entropy_rows,
     full_precision,
-    log_probabilities,
     reduce_rows,
     require_mask,
     require_positive,
@@ -64,9 +64,9 @@ def relation_cross_entropy(
     if chunk is None:
         whole = mask(0, bank.shape[0]) if callable(mask) else mask
         require_mask(whole, student.shape[0], bank.shape[0])
-        keys = bank.detach().float().T
-        log_teacher = log_probabilities(teacher.detach().float() @ keys, teacher_temperature, whole)
-        log_student = log_probabilities(student.float() @ keys, student_temperature, whole)
+        keys = bank.detach().to(device=student.device, dtype=torch.float32).T
+        log_teacher = _log_softmax(teacher.detach().float() @ keys / teacher_temperature, whole)
+        log_student = _log_softmax(student.float() @ keys / student_temperature, whole)
         rows = cross_entropy_rows(log_teacher, log_student, whole)
         return reduce_rows(rows, None if whole is None else whole.any(dim=-1), reduction)
     rows, counted = _Chunked.apply(  # type: ignore[no-untyped-call]
@@ -77,6 +77,15 @@ def relation_cross_entropy(
         chunk,
     )
     return reduce_rows(rows, None if mask is None else counted, reduction)
+
+
+def _log_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Log-softmax over a long row, 0 where masked. Torch's own adds up in sequence: off by 1e-4 over 65,536 entries."""
+    if mask is None:
+        return scores - scores.logsumexp(dim=-1, keepdim=True)
+    empty = ~mask.any(dim=-1, keepdim=True)
+    kept = torch.where(mask, scores, float("-inf")).masked_fill(empty, 0.0)
+    return torch.where(mask, scores - kept.logsumexp(dim=-1, keepdim=True), 0.0)
 
 
 @dataclass(frozen=True)
@@ -103,31 +112,23 @@ def relation_summary(
     """What to log beside the loss: teacher entropy, and whether both sides have the same first neighbour."""
     _check(student, teacher, bank, 1.0, teacher_temperature, mask, chunk)
     with torch.autocast(device_type=student.device.type, enabled=False):
-        target = teacher.float() / teacher_temperature
-        both = _attend(torch.cat([student.float(), target]), bank, mask, chunk, means=slice(len(student), None))
-    first_student, first_teacher = both.first.chunk(2)
-    log_total = both.log_total[len(student) :]
-    counted = log_total > float("-inf")
-    entropy = torch.where(counted, log_total - (target * both.mean).sum(dim=-1), 0.0).clamp(min=0.0)
-    return RelationSummary(entropy, (first_student == first_teacher) & counted, counted)
+        both = _scan(student.float(), teacher.float() / teacher_temperature, bank, mask, chunk, means=False)
+    entropy = torch.where(both.counted, both.teacher_entropy, 0.0)
+    return RelationSummary(entropy, (both.first_student == both.first_teacher) & both.counted, both.counted)
 
 
 class _Chunked(torch.autograd.Function):
-    """The loss of each row and whether it counts; the gradient is at hand when the forward pass ends: (m_S - m_T)."""
+    """The loss of each row and whether it counts. The gradient, m_S - m_T, is at hand when the forward pass ends."""
 
     @staticmethod
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, bank: Tensor, mask: Mask | None, chunk: int
     ) -> tuple[Tensor, Tensor]:
-        n = len(student)
-        means = slice(0 if ctx.needs_input_grad[0] else n, None)
-        both = _attend(torch.cat([student, teacher]), bank, mask, chunk, means)
-        log_total, target = both.log_total[:n], both.mean[-n:] if n else both.mean
-        counted = log_total > float("-inf")
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(both.mean[:n] - target)
-        ctx.mark_non_differentiable(counted)
-        return torch.where(counted, log_total - (student * target).sum(dim=-1), 0.0), counted
+        both = _scan(student, teacher, bank, mask, chunk, means=ctx.needs_input_grad[0])
+        if both.mean_difference is not None:
+            ctx.save_for_backward(both.mean_difference)
+        ctx.mark_non_differentiable(both.counted)
+        return torch.where(both.counted, both.cross_entropy, 0.0), both.counted
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -136,45 +137,67 @@ class _Chunked(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class _Attention:
-    log_total: Tensor
-    """(q,) logsumexp of the scores; -inf where no bank row counts."""
-    mean: Tensor
-    """(rows asked for, d) softmax-weighted mean of the bank; 0 where no bank row counts."""
-    first: Tensor
-    """(q,) the bank row of the highest score."""
+class _Scan:
+    """What one pass over the bank gives, each (n,) but the means; rows that do not count hold nothing of use."""
+
+    counted: Tensor
+    cross_entropy: Tensor
+    teacher_entropy: Tensor
+    first_student: Tensor
+    first_teacher: Tensor
+    mean_difference: Tensor | None
+    """(n, d) softmax-weighted mean of the bank under the student less that under the teacher; 0 in rows with none."""
 
 
-def _attend(queries: Tensor, bank: Tensor, mask: Mask | None, chunk: int, means: slice) -> _Attention:
-    """Softmax attention of (q, d) scaled queries over the bank, one chunk of it at a time, with a running maximum.
+# Stands for minus infinity: exp of it is 0 too, but 0 times it is 0 and not NaN.
+_ABSENT = -1e30
 
-    `mask` has one row per student, used for both halves of `queries`. Means are made for the rows of `means` alone.
+
+def _scan(student: Tensor, teacher: Tensor, bank: Tensor, mask: Mask | None, chunk: int, means: bool) -> _Scan:
+    """One pass over the bank with running maxima; both sides already divided by their temperatures.
+
+    Sums are of scores less the row's running maximum, never of scores: the loss may be a thousandth of them, and
+    float32 would lose it in the difference of two large numbers.
     """
-    q, device = len(queries), queries.device
-    highest = torch.full((q,), float("-inf"), device=device)
-    total = torch.zeros(q, device=device)
-    mean = torch.zeros_like(queries[means])
-    first = torch.zeros(q, dtype=torch.long, device=device)
+    n, device = len(student), student.device
+    queries = torch.cat([student, teacher])
+    highest = torch.full((2 * n,), _ABSENT, device=device)
+    total = torch.zeros(2 * n, device=device)
+    first = torch.zeros(2 * n, dtype=torch.long, device=device)
+    mean = torch.zeros_like(queries) if means else None
+    # Sum over the bank of exp(teacher score - maximum) x (student | teacher score - maximum).
+    weighed = torch.zeros(2, n, device=device)
     for start in range(0, len(bank), chunk):
         stop = min(start + chunk, len(bank))
         keys = bank[start:stop].to(device=device, dtype=torch.float32)
         scores = queries @ keys.T
         if mask is not None:
             columns = mask(start, stop) if callable(mask) else mask[:, start:stop]
-            require_mask(columns, q // 2, stop - start)
-            # Scores of both halves are masked in place by a view: no copy of the mask.
-            scores.view(2, q // 2, stop - start).masked_fill_(~columns, float("-inf"))
+            require_mask(columns, n, stop - start)
+            scores.view(2, n, stop - start).masked_fill_(~columns.to(device), _ABSENT)
         best, where = scores.max(dim=1)
         first = torch.where(best > highest, where + start, first)
         raised = torch.maximum(highest, best)
-        level = torch.where(raised > float("-inf"), raised, 0.0)
-        shrink = (highest - level).exp_()
-        scores.sub_(level.unsqueeze(1)).exp_()
+        drop = highest - raised
+        shrink = drop.exp()
+        weighed.add_(drop.view(2, n) * total[n:]).mul_(shrink[n:])
+        scores.sub_(raised.unsqueeze(1))
+        probability = scores[n:].exp()
+        weighed.add_(torch.linalg.vecdot(scores.view(2, n, -1), probability))
+        scores[:n].exp_()
+        scores[n:] = probability
         total.mul_(shrink).add_(scores.sum(dim=1))
-        mean.mul_(shrink[means].unsqueeze(1)).addmm_(scores[means], keys)
+        if mean is not None:
+            mean.mul_(shrink.unsqueeze(1)).addmm_(scores, keys)
         highest = raised
-    safe = torch.where(total > 0, total, 1.0)
-    return _Attention(highest + safe.log(), mean.div_(safe[means].unsqueeze(1)), first)
+    counted = highest[n:] > _ABSENT
+    difference = None
+    if mean is not None:
+        mean.div_(total.unsqueeze(1))
+        difference = torch.where(counted.unsqueeze(1), mean[:n] - mean[n:], 0.0)
+    weighed.div_(total[n:])
+    cross_entropy, entropy = (total.log().view(2, n) - weighed).clamp(min=0.0).unbind()
+    return _Scan(counted, cross_entropy, entropy, first[:n], first[n:], difference)
 
 
 def _check(

@@ -14,10 +14,22 @@ from typing import Any, cast
 
 from .base import Objective, Role, Term
 from .embedding import EmbeddingMatch
+from .layers import LayerRankings
 from .prefixes import AtPrefixes
+from .relational import BankRelations, OwnRelations
 from .scores import ScoreKL
+from .voting import ListVote, MarginVote, PointVote
 
-CLASSES: tuple[type[Objective], ...] = (EmbeddingMatch, ScoreKL)
+CLASSES: tuple[type[Objective], ...] = (
+    EmbeddingMatch,
+    ScoreKL,
+    BankRelations,
+    OwnRelations,
+    LayerRankings,
+    PointVote,
+    MarginVote,
+    ListVote,
+)
 
 _OBJECTIVE = re.compile(
     r"(?P<family>[a-z0-9-]+)(?::(?P<form>[a-z0-9_-]+))?"

@@ -158,7 +158,7 @@ def test_first_vectors_come_near_the_teacher(teacher, texts):
     queries = [text for text in texts() if text][:6]
     cosines = tower(tower.tokens(queries)).detach().numpy() @ teacher.encode(queries, "query").T
     others = cosines[~np.eye(len(queries), dtype=bool)]
-    assert np.diag(cosines).mean() > others.mean() + 0.3
+    assert np.diag(cosines).mean() > others.mean() + 0.1
 
 
 def test_table_numbers_are_about_one_whatever_the_scale(teacher, texts):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..teachers.teacher import VectorTeacher
 
-_TOKENS_PER_BATCH = 8192
+_TOKENS_PER_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def entry_vectors(anatomy: Anatomy, entries: Sequence[Sequence[int]]) -> np.ndar
     after: list[int] = []
     pad, left = 0, False
     if transformer is not None:
-        before, after = _surroundings(transformer.tokenizer, anatomy.prompt)
+        before, after = surroundings(transformer.tokenizer, anatomy.prompt)
         pad, left = transformer.tokenizer.pad_token_id or 0, transformer.tokenizer.padding_side == "left"
     device = next(anatomy.modules[0].parameters()).device
     out = np.zeros((len(entries), anatomy.dimensions), dtype=np.float32)
@@ -121,7 +121,7 @@ def bfloat16_pays(device: torch.device) -> bool:
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
-def _surroundings(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
+def surroundings(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
     """Ids that the tokenizer puts before (with the prompt's) and after a text."""
     whole = tokenizer("a", add_special_tokens=True)["input_ids"]
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]

@@ -118,9 +118,9 @@ class StaticEncoder:
         ids = self.tokenizer.encode(self.prompt + text if self.prompt else text, None, False, False).ids
         if not ids:
             return np.zeros((1, self.dimensions), dtype=np.float32)
-        vector = np.add.reduce(self.table.take(ids, 0), 0)
+        vector: np.ndarray = np.add.reduce(self.table.take(ids, 0), 0)
         if self.head is not None:
-            vector = vector.dot(self.head)
+            vector = np.dot(vector, self.head)
         if self.normalize:
             square = float(vector.dot(vector))
             if square > 0.0:

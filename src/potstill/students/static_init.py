@@ -7,7 +7,8 @@ The factorised table is the rank-r product closest to the full one, each row's e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -76,6 +77,35 @@ def build_static(spec: StudentSpec, anatomy: Anatomy, texts: Texts, seed: int) -
         unknown=unknown,
         max_length=spec.max_length,
         prompts={"query": spec.prompts.query or "", "document": spec.prompts.document or ""},
+    )
+
+
+def static_from(
+    modules: Sequence[Any], spec: StudentSpec, anatomy: Anatomy, prompts: dict[str, str], seed: int
+) -> StaticTower:
+    """A tower that goes on from a static model of someone's, with a head where its width is not the teacher's."""
+    from .transformer import head_for
+
+    plain = all(type(module).__name__ in ("StaticEmbedding", "Normalize") for module in modules)
+    if not plain:
+        raise InputError(
+            "a static student model with layers of its own is not supported",
+            where=f"student.model: {spec.model}",
+            fix="use a student of kind static, which starts from the teacher",
+        )
+    tokenizer = modules[0].tokenizer
+    table = modules[0].embedding.weight.detach().float().cpu().numpy()
+    head = head_for(modules[:1], anatomy.dimensions, seed)
+    said = {"query": spec.prompts.query, "document": spec.prompts.document}
+    return StaticTower(
+        tokenizer,
+        table[: tokenizer.get_vocab_size()],
+        np.ones(tokenizer.get_vocab_size(), dtype=np.float32),
+        head[0].linear.weight.detach().numpy() if head else None,
+        normalize=anatomy.normalize,
+        unknown=unknown_id(tokenizer),
+        max_length=spec.max_length,
+        prompts={**prompts, **{role: text for role, text in said.items() if text is not None}},
     )
 
 

@@ -17,29 +17,32 @@ class Tokens:
         offsets: int64 `(n + 1,)`, rising from 0 to `len(ids)`.
         truncated: how many texts were cut at the maximum length.
         unknown: how many texts have no token that the student knows; a static student gives them a zero vector.
+        prompt: how many ids at the start of every text are the prompt's, where the student's pooling leaves them out.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     truncated: int = 0
     unknown: int = 0
+    prompt: int = 0
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[int]], truncated: int = 0, unknown: int = 0) -> Tokens:
+    def of(cls, texts: Sequence[Sequence[int]], truncated: int = 0, unknown: int = 0, prompt: int = 0) -> Tokens:
         """Pack one sequence of ids per text."""
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(ids) for ids in texts], out=offsets[1:])
         flat = np.fromiter((i for ids in texts for i in ids), dtype=np.int32, count=int(offsets[-1]))
-        return cls(flat, offsets, truncated, unknown)
+        return cls(flat, offsets, truncated, unknown, prompt)
 
     @classmethod
     def join(cls, parts: Iterable[Tokens]) -> Tokens:
-        """Put several batches of texts one after another."""
+        """Put several batches of texts of one role one after another."""
         held = list(parts)
         lengths = [part.lengths for part in held]
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([*lengths, np.zeros(0, np.int64)]))]).astype(np.int64)
         ids = np.concatenate([*(part.ids for part in held), np.zeros(0, np.int32)])
-        return cls(ids, offsets, sum(part.truncated for part in held), sum(part.unknown for part in held))
+        prompt = held[0].prompt if held else 0
+        return cls(ids, offsets, sum(part.truncated for part in held), sum(part.unknown for part in held), prompt)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -63,7 +66,7 @@ class Tokens:
         np.cumsum(lengths, out=offsets[1:])
         # Position of each taken id: where its text starts, plus its place within the text.
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Tokens(self.ids[np.repeat(self.offsets[rows], lengths) + within], offsets)
+        return Tokens(self.ids[np.repeat(self.offsets[rows], lengths) + within], offsets, prompt=self.prompt)
 
     def padded(self, pad: int, *, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Ids and mask as int64 `(n, longest)`; mask is 1 where a token is. `longest` is at least 1."""

@@ -124,22 +124,28 @@ def occurring(tokenizer: Tokenizer, counts: np.ndarray, limit: int | None = None
     return keep
 
 
-def corpus_tokenizer(texts: Texts, size: int = CORPUS_SIZE) -> Tokenizer:
+def corpus_tokenizer(texts: Texts, size: int = CORPUS_SIZE, *, special: bool = False) -> Tokenizer:
     """Train a Unigram tokenizer on the texts: NFKC, lower case, cut at spaces and punctuation.
 
-    Unigram needs no spaces between words, so it serves Japanese and Chinese as it does English.
+    Unigram needs no spaces between words, so it serves Japanese and Chinese as it does English. `special` adds `[PAD]`,
+    and `[CLS]` and `[SEP]` around every text, for a transformer.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
     )
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if special else ["[UNK]"]
     trainer = trainers.UnigramTrainer(
-        vocab_size=size, unk_token="[UNK]", special_tokens=["[UNK]"], show_progress=False, max_piece_length=16
+        vocab_size=size, unk_token="[UNK]", special_tokens=names, show_progress=False, max_piece_length=16
     )
     tokenizer.train_from_iterator(texts(), trainer)
+    if special:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
     return tokenizer
 
 

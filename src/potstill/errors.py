@@ -37,6 +37,6 @@ class MissingExtra(InputError):
 
 
 class Interrupted(PotstillError):
-    """The user pressed Ctrl-C (or sent SIGTERM); the state is saved and the message says how to go on. Exit code 130."""
+    """Ctrl-C or SIGTERM; the state is saved and the message says how to go on. Exit code 130."""
 
     exit_code = 130

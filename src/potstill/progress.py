@@ -20,7 +20,8 @@ class Meter(Protocol):
 
 def say(message: str) -> None:
     """Print one plain line for the user to standard error."""
-    print(message, file=sys.stderr, flush=True)
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
 
 
 def warn(message: str) -> None:

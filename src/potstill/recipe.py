@@ -125,7 +125,7 @@ def _student(value: Any) -> Any:
 
 
 class QueriesSpec(_Strict):
-    """Where training queries come from. Shares are relative; sources that a collection lacks give theirs to the rest."""
+    """Where training queries come from. Shares are relative; what a source lacks goes to the others."""
 
     cap: int = Field(default=40_000, ge=1)
     files: tuple[Path, ...] = ()
@@ -214,7 +214,9 @@ class Recipe(_Strict):
     student: Annotated[StudentSpec, BeforeValidator(_student)] = StudentSpec()
     towers: Literal["asymmetric", "shared", "separate"] = "asymmetric"
     queries: QueriesSpec = QueriesSpec()
-    objectives: tuple[Annotated[ObjectiveSpec, BeforeValidator(_objective)], ...] = Field(default=(), validate_default=True)
+    objectives: tuple[Annotated[ObjectiveSpec, BeforeValidator(_objective)], ...] = Field(
+        default=(), validate_default=True
+    )
     training: TrainingSpec = TrainingSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     output: OutputSpec = OutputSpec()
@@ -315,7 +317,9 @@ def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, .
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
-            raise InputError(f"`{part}` is not a group of settings", where=where, fix="see docs/recipes.md for the keys")
+            raise InputError(
+                f"`{part}` is not a group of settings", where=where, fix="see docs/recipes.md for the keys"
+            )
         target[part] = inner
         target = inner
     target[place[-1]] = value

@@ -1,0 +1,189 @@
+"""Teacher and student on the same queries, documents and search; what each costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..atomic import write_json, write_text
+from ..collection import Collection, open_collection
+from ..evaluation import Evaluation, evaluate_pair, evaluate_unjudged, measure_costs
+from ..recipe import EvaluateSpec, TeacherSpec
+from ..students import Student, load
+from ..teachers import VectorTeacher, open_teacher
+from .runfolder import Record
+from .vectors import Vectors, document_vectors, query_vectors
+
+_SNIPPET = 160
+_BLOCK = 1024
+
+
+def assess(
+    collection: str,
+    teacher: TeacherSpec,
+    student: str,
+    out: Path,
+    *,
+    spec: EvaluateSpec,
+    signals: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate a student against a teacher on a judged split; writes and returns `evaluation.json`'s content.
+
+    Args:
+        collection: where queries, documents and judgments come from.
+        teacher: the reference.
+        student: a run, a student's folder or a model id. One that Potstill made for the teacher's index searches that;
+            any other encodes documents of its own.
+        out: JSON file to write; `per_query.jsonl` lands beside it as `<name>.per_query.jsonl`.
+        spec: split, measures and depth.
+        signals: folder of the signal store.
+
+    Raises:
+        InputError: anything that is wrong with the input.
+    """
+    opened = open_collection(collection)
+    opened.qrels(spec.split)
+    pupil = load(student)
+    model = open_teacher(teacher)
+    own = pupil.note.get("towers", "shared") != "asymmetric"
+    documents = document_vectors(model, opened, signals)
+    assessment = Assessment(spec, opened, model, documents, signals, None)
+    return assessment.of(pupil, own_documents=own, split=spec.split, held_out=None, file=out)
+
+
+class Assessment:
+    """Evaluates students of one teacher on one collection."""
+
+    def __init__(
+        self,
+        spec: EvaluateSpec,
+        collection: Collection,
+        teacher: VectorTeacher,
+        documents: Vectors,
+        signals: Path | None,
+        record: Record | None,
+    ) -> None:
+        self.spec, self.collection, self.teacher = spec, collection, teacher
+        self.documents, self.signals, self.record = documents, signals, record
+
+    def of(
+        self,
+        student: Student,
+        *,
+        own_documents: bool,
+        split: str | None,
+        held_out: tuple[list[str], Vectors] | None,
+        run: Path | None = None,
+        file: Path | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate one student; writes `run/evaluation.json` and its companions, or `file`.
+
+        Args:
+            student: whose queries are searched.
+            own_documents: whether it searches document vectors of its own.
+            split: judged split, or None to measure agreement on `held_out` alone.
+            held_out: generated queries kept out of training, and the teacher's vectors of them.
+            run: folder for `evaluation.json`, `per_query.jsonl` and `documents.json`.
+            file: another place for the JSON.
+        """
+        theirs = self._student_documents(student) if own_documents else None
+        document_ids = list(self.collection.document_ids)
+        prefixes = self.spec.prefixes
+        if split is None:
+            assert held_out is not None
+            texts, targets = held_out
+            evaluation = evaluate_unjudged(
+                self.collection,
+                texts,
+                document_ids=document_ids,
+                documents=self.documents,
+                teacher_queries=targets.all(),
+                student_queries=student.encode_queries(texts),
+                student_documents=theirs,
+                metric=self.teacher.metric,
+                prefixes=prefixes,
+            )
+        else:
+            ids = [i for i in self.collection.qrels(split) if i in self.collection.queries]
+            texts = [self.collection.queries[i] for i in ids]
+            targets = query_vectors(self.teacher, texts, self.signals, f"teacher: {split} queries", ids)
+            evaluation = evaluate_pair(
+                self.collection,
+                split,
+                document_ids=document_ids,
+                documents=self.documents,
+                teacher_queries=targets.all(),
+                student_queries=student.encode_queries(texts),
+                student_documents=theirs,
+                query_ids=ids,
+                measures=self.spec.measures,
+                exclude_self=self.spec.exclude_self,
+                depth=self.spec.depth,
+                metric=self.teacher.metric,
+                prefixes=prefixes,
+            )
+        cost = self._costs(student, texts) if self.spec.cost else {}
+        return self._write(evaluation, cost, run, file)
+
+    def _student_documents(self, student: Student) -> np.ndarray:
+        vectors = np.empty((self.collection.document_count, student.dimensions), dtype=np.float32)
+        block: list[str] = []
+        done = 0
+        for document in self.collection.documents():
+            block.append(document.full)
+            if len(block) == _BLOCK:
+                vectors[done : done + _BLOCK] = student.encode_documents(block)
+                done, block = done + _BLOCK, []
+        if block:
+            vectors[done:] = student.encode_documents(block)
+        return vectors
+
+    def _costs(self, student: Student, texts: Sequence[str]) -> dict[str, Any]:
+        systems: dict[str, Any] = {"student": student.queries}
+        if self.teacher.can_encode_queries:
+            systems = {"teacher": _TeacherQueries(self.teacher), **systems}
+        return dict(measure_costs(systems, list(texts)))
+
+    def _write(
+        self, evaluation: Evaluation, cost: dict[str, Any], run: Path | None, file: Path | None
+    ) -> dict[str, Any]:
+        evaluation.cost = cost
+        whole = evaluation.as_json()
+        rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation.per_query)
+        if run is not None:
+            write_text(run / "per_query.jsonl", rows)
+            write_json(run / "documents.json", self._snippets(evaluation.per_query))
+            write_json(run / "evaluation.json", whole)
+        if file is not None:
+            write_text(file.with_suffix(".per_query.jsonl"), rows)
+            write_json(file, whole)
+        return whole
+
+    def _snippets(self, rows: Sequence[Any]) -> dict[str, str]:
+        """Title and beginning of every document that the report may show."""
+        wanted: set[str] = set()
+        for row in rows:
+            for ranked in (row["teacher_top"], row["student_top"]):
+                wanted.update(document_id for document_id, _ in ranked)
+            wanted.update(row.get("relevant") or {})
+        found = {}
+        for document in self.collection.documents():
+            if document.id in wanted:
+                title = f"{document.title} — " if document.title else ""
+                found[document.id] = (title + " ".join(document.text.split())[:_SNIPPET]).strip()
+        return found
+
+
+class _TeacherQueries:
+    """A teacher's query side, as what costs are measured of: the model's own `encode` where it has one."""
+
+    def __init__(self, teacher: VectorTeacher) -> None:
+        self.teacher = teacher
+        self.parameters, self.bytes = teacher.parameters, teacher.bytes
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        return self.teacher.encode(texts, "query")

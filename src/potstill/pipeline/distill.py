@@ -1,0 +1,265 @@
+"""Distil: a recipe in, a run folder out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..collection import Collection, open_collection
+from ..errors import InputError
+from ..progress import say, warn
+from ..queries import TrainingQueries, training_queries
+from ..recipe import Recipe
+from ..teachers import VectorTeacher, open_teacher
+from .objectives import with_defaults
+from .runfolder import Record, claimed
+from .vectors import Vectors, document_vectors, query_vectors
+
+if TYPE_CHECKING:
+    from ..students import Tower
+    from ..training.task import Task
+
+STUDENT, STUDENT_DOCUMENTS, PACKED = "student", "student-documents", "student-packed"
+
+
+def distill(recipe: Recipe, run: Path, *, resume: bool = False, signals: Path | None = None) -> dict[str, Any]:
+    """Distil a student as the recipe says, and prove what was kept.
+
+    Writes into `run`: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `student/` (and `student-documents/` where the
+    towers are separate), `evaluation.json`, `per_query.jsonl`, `run.json` and `report.html`.
+
+    Args:
+        recipe: the whole run.
+        run: folder to write; must be new or empty unless `resume`.
+        resume: go on with the run in that folder.
+        signals: folder of the signal store; None: POTSTILL_HOME or the user's cache.
+
+    Returns:
+        What `evaluation.json` holds.
+
+    Raises:
+        InputError: something in the input is wrong; told before work starts wherever it can be seen then.
+        Interrupted: Ctrl-C; `resume` goes on.
+    """
+    recipe = with_defaults(recipe)
+    with claimed(run, recipe, resume=resume):
+        return _Run(recipe, run, resume, signals).go()
+
+
+class _Run:
+    def __init__(self, recipe: Recipe, run: Path, resume: bool, signals: Path | None) -> None:
+        self.recipe, self.run, self.resume, self.signals = recipe, run, resume, signals
+        self.record = Record(run, recipe.training.seed)
+
+    def go(self) -> dict[str, Any]:
+        recipe, record = self.recipe, self.record
+        collection = open_collection(recipe.collection)
+        self.split = judged_split(collection, recipe)
+        for line in collection.notes.lines():
+            say(f"collection: {line}")
+        teacher = open_teacher(recipe.teacher)
+        say(f"teacher: {teacher.name}, {teacher.dimensions} dimensions")
+        with record.timed("queries"):
+            queries = self.queries(collection)
+        with record.timed("teacher"):
+            documents = document_vectors(teacher, collection, self.signals)
+            targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
+            held_out = query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries")
+        self.note(collection, teacher, queries, documents, targets)
+        with record.timed("student"):
+            task = self.task(collection, teacher, queries)
+        from .fitting import fit
+
+        with record.timed("training"):
+            fitted = fit(recipe, task, collection, queries, documents, targets, held_out, self.run, self.resume)
+        record.data["training"] = fitted.summary
+        self.warn_of(fitted.warnings)
+        self.save(task, teacher)
+        record.data["student"] |= self.describe(task.query_tower)
+        with record.timed("evaluation"):
+            evaluation = self.evaluate(collection, teacher, queries, documents, held_out)
+        record.write()
+        self.report()
+        return evaluation
+
+    def queries(self, collection: Collection) -> TrainingQueries:
+        never = set(collection.qrels(self.split)) if self.split else set()
+        if self.recipe.training.select == "dev":
+            never |= set(collection.qrels("dev"))
+        real = [query_id for query_id in collection.queries if query_id not in never]
+        queries = training_queries(
+            collection,
+            self.recipe.queries,
+            seed=self.recipe.training.seed,
+            exclude_ids=never,
+            real_ids=real,
+        )
+        parts = ", ".join(f"{count:,} {name}" for name, count in queries.counts.items())
+        say(f"queries: {len(queries.texts):,} for training ({parts}), {len(queries.held_out):,} held out")
+        for reason, count in queries.excluded.items():
+            if count:
+                say(f"queries: {count:,} left out: {reason}")
+        if len(queries.texts) + len(queries.held_out) >= self.recipe.queries.cap:
+            say(f"queries: capped by queries.cap={self.recipe.queries.cap}, drawn with seed {self.record.data['seed']}")
+        return queries
+
+    def task(self, collection: Collection, teacher: VectorTeacher, queries: TrainingQueries) -> Task:
+        from ..students import build_tower
+        from ..training.task import Task
+        from ..training.terms import build_terms
+
+        recipe, seed = self.recipe, self.recipe.training.seed
+        texts = representative(collection, queries)
+        tower = build_tower(recipe.student, teacher, texts, seed)
+        other = None
+        if recipe.towers == "separate":
+            other = build_tower(recipe.student, teacher, texts, seed, role="document")
+        return Task(
+            tower,
+            build_terms(recipe.objectives),
+            mode=recipe.towers,
+            document_tower=other,
+            metric=teacher.metric,
+            seed=seed,
+        )
+
+    def save(self, task: Task, teacher: VectorTeacher) -> None:
+        from ..students import save_packed
+
+        note = {
+            "teacher": json.loads(self.recipe.teacher.model_dump_json(exclude_defaults=True)),
+            "teacher_name": teacher.name,
+            "collection": self.recipe.collection,
+            "towers": self.recipe.towers,
+            "metric": teacher.metric,
+        }
+        if self.recipe.towers == "asymmetric":
+            note["index"] = f"{teacher.name}, {teacher.dimensions} dimensions, {teacher.metric}"
+        task.query_tower.save(self.run / STUDENT, note)
+        if self.recipe.towers == "separate":
+            assert task.document_tower is not None
+            task.document_tower.save(self.run / STUDENT_DOCUMENTS, note)
+        if self.recipe.output.packed:
+            documents = teacher.encoder("document") if self.recipe.towers == "asymmetric" else None
+            own = self.run / (STUDENT_DOCUMENTS if self.recipe.towers == "separate" else STUDENT)
+            if self.recipe.towers == "asymmetric" and documents is None:
+                raise InputError(
+                    "the teacher is no sentence-transformers model, so it cannot be packed beside the student",
+                    where="output.packed",
+                    fix="leave output.packed out",
+                )
+            save_packed(self.run / STUDENT, documents or own, self.run / PACKED)
+
+    def evaluate(
+        self,
+        collection: Collection,
+        teacher: VectorTeacher,
+        queries: TrainingQueries,
+        documents: Vectors,
+        held_out: Vectors,
+    ) -> dict[str, Any]:
+        from ..students import load
+        from .assess import Assessment
+
+        return Assessment(self.recipe.evaluate, collection, teacher, documents, self.signals, self.record).of(
+            load(self.run / STUDENT),
+            own_documents=self.recipe.towers != "asymmetric",
+            split=self.split,
+            held_out=(queries.held_out, held_out),
+            run=self.run,
+        )
+
+    def note(
+        self,
+        collection: Collection,
+        teacher: VectorTeacher,
+        queries: TrainingQueries,
+        documents: Vectors,
+        targets: Vectors,
+    ) -> None:
+        self.record.data |= {
+            "collection": {
+                "name": collection.name,
+                "source": collection.source,
+                "documents": collection.document_count,
+                "fingerprint": collection.fingerprint(),
+                "notes": collection.notes.lines(),
+            },
+            "teacher": {
+                "name": teacher.name,
+                "dimensions": teacher.dimensions,
+                "metric": teacher.metric,
+                "fingerprint": json.loads(json.dumps(teacher.fingerprint("query").__dict__, default=str)),
+                "documents_cut": documents.texts_cut,
+                "queries_cut": targets.texts_cut,
+            },
+            "student": {},
+            "towers": self.recipe.towers,
+            "objectives": [json.loads(spec.model_dump_json()) for spec in self.recipe.objectives],
+            "queries": {
+                "total": len(queries.texts),
+                "held_out": len(queries.held_out),
+                "sources": queries.counts,
+                "excluded": queries.excluded,
+                "truncated": targets.texts_cut or 0,
+                "examples": queries.examples(),
+            },
+        }
+        for count, what in ((documents.texts_cut, "documents"), (targets.texts_cut, "training queries")):
+            if count:
+                say(f"teacher: {count:,} {what} are longer than its maximum length and are read up to it")
+
+    def describe(self, tower: Tower) -> dict[str, Any]:
+        from ..students import read_note
+
+        note = read_note(self.run / STUDENT) or {}
+        kept = {key: note.get(key) for key in ("kind", "parameters", "bytes", "dimensions")}
+        return kept | {"description": f"{tower.kind} query encoder, {note.get('parameters', 0):,} stored numbers"}
+
+    def warn_of(self, warnings: list[str]) -> None:
+        self.record.data["warnings"].extend(warnings)
+        for line in warnings:
+            warn(line)
+
+    def report(self) -> None:
+        from ..report import write_card, write_report
+
+        write_card(self.run)
+        write_report(self.run)
+
+
+def judged_split(collection: Collection, recipe: Recipe) -> str | None:
+    """The split to evaluate on, or None for a collection without judgments.
+
+    Raises:
+        InputError: the named split does not exist, or selection wants a dev split that is not there.
+    """
+    if recipe.training.select == "dev":
+        collection.qrels("dev")
+    if collection.splits or "split" in recipe.evaluate.model_fields_set:
+        collection.qrels(recipe.evaluate.split)
+        return recipe.evaluate.split
+    say("collection: there are no judgments, so agreement with the teacher is measured, not retention")
+    return None
+
+
+def representative(collection: Collection, queries: TrainingQueries) -> Callable[[], Iterator[str]]:
+    """Texts that a vocabulary is counted on: every document, and the training queries."""
+
+    def texts() -> Iterator[str]:
+        for document in collection.documents():
+            yield document.full
+        yield from queries.texts
+
+    return texts
+
+
+def matched_documents(count: int, seed: int, most: int) -> np.ndarray:
+    """Numbers of at most `most` documents, drawn without repetition."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng([seed, 77]).choice(count, most, replace=False))

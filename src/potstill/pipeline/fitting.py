@@ -1,0 +1,196 @@
+"""Training set, validation and the loop, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..collection import Collection
+from ..evaluation import exact_search, measure, overlap
+from ..queries import TrainingQueries
+from ..recipe import ObjectiveSpec, Recipe, Role
+from ..students import Tokens, Tower
+from ..training.data import StoredVectors, TrainingSet
+from ..training.loop import train
+from ..training.task import Task
+from .vectors import Vectors
+
+_VALIDATION_DOCUMENTS = 20_000  # searched at each validation; more say little more about the student
+_OWN_VALIDATION_DOCUMENTS = 1_000  # the same where the student must encode them
+_BATCH_TOKENS = 16_384
+_COLLAPSED = 0.9  # mean cosine between vectors of different texts, from which nothing can be told apart
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training came to, and what the user should know about it."""
+
+    summary: dict[str, Any]
+    warnings: list[str]
+
+
+def fit(
+    recipe: Recipe,
+    task: Task,
+    collection: Collection,
+    queries: TrainingQueries,
+    documents: Vectors,
+    targets: Vectors,
+    held_out: Vectors,
+    run: Path,
+    resume: bool,
+) -> Fitted:
+    """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
+    data = training_set(recipe, task, collection, queries, documents, targets)
+    validation = Validation(recipe, task, collection, queries, documents, held_out)
+    identity = {
+        "collection": collection.fingerprint(),
+        "recipe": recipe.model_dump_json(exclude={"training", "evaluate", "output"}),
+    }
+    result = train(task, data, recipe.training, run, validate=validation, resume=resume, digest=identity)
+    summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
+    return Fitted(summary, warnings_of(data, validation, task))
+
+
+def training_set(
+    recipe: Recipe,
+    task: Task,
+    collection: Collection,
+    queries: TrainingQueries,
+    documents: Vectors,
+    targets: Vectors,
+) -> TrainingSet:
+    """All that the loop reads, by row."""
+    tokens = task.query_tower.tokens(queries.texts, "query")
+    document_tower = task.document_tower
+    document_tokens = None
+    trained = np.empty(0, dtype=np.int64)
+    if document_tower is not None:
+        parts, block = [], []
+        for document in collection.documents():
+            block.append(document.full)
+            if len(block) == 4096:
+                parts.append(document_tower.tokens(block, "document"))
+                block = []
+        document_tokens = Tokens.join([*parts, document_tower.tokens(block, "document")])
+        if any(term.role != "query" for term in task.match_terms):
+            trained = np.arange(collection.document_count)
+    return TrainingSet(
+        query_tokens=tokens,
+        query_targets=StoredVectors(targets.table, targets.rows),
+        documents=StoredVectors(documents.table, documents.rows),
+        document_tokens=document_tokens,
+        sources=queries.documents,
+        mined=_mined(recipe.objectives, documents, targets),
+        trained_documents=trained,
+    )
+
+
+def _mined(objectives: tuple[ObjectiveSpec, ...], documents: Vectors, targets: Vectors) -> np.ndarray | None:
+    """The teacher's nearest documents of each training query, where an objective asks for them."""
+    counts = [spec.count for spec in objectives if spec.family == "scores" and spec.documents == "mined"]
+    if not counts:
+        return None
+    return exact_search(targets.all(), documents, max(counts)).rows
+
+
+class Validation:
+    """Cosine with the teacher and top-10 overlap on held-out queries; dev measures where the recipe selects by them."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: Task,
+        collection: Collection,
+        queries: TrainingQueries,
+        documents: Vectors,
+        held_out: Vectors,
+    ) -> None:
+        own = task.document_tower is not None
+        most = _OWN_VALIDATION_DOCUMENTS if own else _VALIDATION_DOCUMENTS
+        count = len(documents)
+        chosen = np.arange(count)
+        by_dev = recipe.training.select == "dev"
+        if count > most and not by_dev:
+            chosen = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+        self.metric = task.metric
+        self.tokens = task.query_tower.tokens(queries.held_out, "query")
+        self.targets = held_out.all()
+        self.documents = documents.gather(chosen)
+        self.document_tokens = _tokens_of(collection, chosen, task.document_tower) if own else None
+        self.teacher = exact_search(self.targets, self.documents, 10, metric=self.metric)
+        self.dev: tuple[list[str], Tokens, Any, list[str]] | None = None
+        if by_dev:
+            qrels = collection.qrels("dev")
+            ids = [query_id for query_id in qrels if query_id in collection.queries]
+            tokens = task.query_tower.tokens([collection.queries[i] for i in ids], "query")
+            self.dev = (ids, tokens, qrels, list(collection.document_ids))
+        self.last_similarity = 0.0
+
+    def __call__(self, task: Task) -> Mapping[str, float]:
+        """Measures by name; `score` decides."""
+        student = encode(task.query_tower, self.tokens)
+        documents = self.documents
+        if self.document_tokens is not None:
+            assert task.document_tower is not None
+            documents = encode(task.document_tower, self.document_tokens)
+        found = exact_search(student, documents, 10, metric=self.metric)
+        shared = float(overlap(self.teacher, found, min(10, found.rows.shape[1])).mean())
+        unit = student / np.maximum(np.linalg.norm(student, axis=1, keepdims=True), 1e-12)
+        goal = self.targets / np.maximum(np.linalg.norm(self.targets, axis=1, keepdims=True), 1e-12)
+        mean = unit.mean(axis=0)
+        self.last_similarity = float(mean @ mean)
+        measures = {"cosine": float((unit * goal).sum(axis=1).mean()), "overlap@10": shared, "score": shared}
+        if self.dev is not None:
+            ids, tokens, qrels, document_ids = self.dev
+            ranking = exact_search(encode(task.query_tower, tokens), documents, 100, metric=self.metric)
+            values = measure(ranking.run(ids, document_ids), qrels, ["nDCG@10"])["nDCG@10"]
+            measures["dev nDCG@10"] = measures["score"] = float(np.mean(list(values.values())))
+        return measures
+
+
+def encode(tower: Tower, tokens: Tokens) -> np.ndarray:
+    """Vectors (n, d) float32 of texts in length-ordered batches; the tower is left in eval mode."""
+    tower.eval()
+    lengths = tokens.lengths
+    order = np.argsort(-lengths, kind="stable")
+    out = np.empty((len(tokens), tower.dimensions), dtype=np.float32)
+    start = 0
+    with torch.inference_mode():
+        while start < len(order):
+            size = max(1, _BATCH_TOKENS // max(1, int(lengths[order[start]])))
+            rows = order[start : start + size]
+            out[rows] = tower(tokens.select(rows)).float().cpu().numpy()
+            start += size
+    return out
+
+
+def _tokens_of(collection: Collection, chosen: np.ndarray, tower: Tower | None) -> Tokens:
+    assert tower is not None
+    role: Role = "document"
+    wanted = set(chosen.tolist())
+    texts = [document.full for number, document in enumerate(collection.documents()) if number in wanted]
+    return tower.tokens(texts, role)
+
+
+def warnings_of(data: TrainingSet, validation: Validation, task: Task) -> list[str]:
+    """What looks wrong about a finished training."""
+    said = []
+    count = len(data.query_tokens)
+    if data.query_tokens.truncated:
+        said.append(
+            f"{data.query_tokens.truncated:,} of {count:,} training queries are cut at the student's maximum length"
+        )
+    if data.query_tokens.unknown:
+        said.append(f"{data.query_tokens.unknown:,} of {count:,} training queries hold no token that the student knows")
+    if validation.last_similarity > _COLLAPSED:
+        said.append(
+            f"the student's vectors have collapsed: different texts have a mean cosine of "
+            f"{validation.last_similarity:.2f}; lower training.learning_rate or check the teacher's vectors"
+        )
+    return said

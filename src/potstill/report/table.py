@@ -1,0 +1,45 @@
+"""The table that a terminal shows after an evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def evaluation_table(found: dict[str, Any]) -> str:
+    """Format what `evaluation.json` holds as plain text: one line a measure, then agreement and cost."""
+    lines: list[str] = []
+    if found["systems"]:
+        lines.append(
+            f"{found['collection']}, {found['split']}: {found['queries']:,} queries, {found['documents']:,} documents"
+        )
+        lines.append(f"{'measure':<12}{'teacher':>9}{'student':>9}   retention (95 % interval)        p")
+        for name, teacher in found["systems"]["teacher"].items():
+            kept = found["retention"][name]
+            student = found["systems"]["student"][name]
+            value = (
+                "not defined"
+                if kept["value"] is None
+                else (f"{kept['value']:.4f} ({kept['low']:.4f} to {kept['high']:.4f})")
+            )
+            lines.append(f"{name:<12}{teacher:>9.4f}{student:>9.4f}   {value:<28} {kept['p']:>7.4f}")
+    else:
+        lines.append(f"{found['collection']}: nothing was judged, so only agreement with the teacher is known")
+    for name, shared in found["agreement"].items():
+        lines.append(
+            f"agreement    {name} {shared['value']:.4f} ({shared['low']:.4f} to {shared['high']:.4f}) "
+            f"over {shared['queries']:,} {shared['source']}"
+        )
+    for width, prefix in (found.get("prefixes") or {}).items():
+        for name, kept in prefix.get("retention", {}).items():
+            if kept["value"] is not None:
+                lines.append(
+                    f"first {width} dimensions: retention of {name} {kept['value']:.4f} "
+                    f"({kept['low']:.4f} to {kept['high']:.4f})"
+                )
+    for name, cost in found["cost"].items():
+        size = f"{cost['parameters']:,} numbers, {cost['bytes'] / 1e6:,.1f} MB, " if cost["parameters"] else ""
+        lines.append(
+            f"{name:<12} {size}one query {cost['query_ms_p50']:.3f} ms (p99 {cost['query_ms_p99']:.3f}), "
+            f"{cost['queries_per_s']:,.0f} queries/s in batches"
+        )
+    return "\n".join(lines)

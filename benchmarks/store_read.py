@@ -1,7 +1,7 @@
 """How long does it take to read 256 random vectors of a signal store, by row number?
 
 Compared with what nobody can avoid: gathering the same rows from one bare NumPy memory map, float16 to float32 on
-both sides, warm, in turn within one run. Also: the store's size, the time to check it, and finding 256 texts by their digests.
+both sides, warm, in turn within one run. Also: the store's size, the time to check it, and the time to find 256 texts.
 
     python benchmarks/store_read.py [--rows 100000] [--dimensions 768] [--batch 256] [--rounds 600]
 """

@@ -47,8 +47,8 @@ def find(held: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def count_distinct(parts: list[np.ndarray]) -> int:
     """Number of distinct keys over several (2, n) arrays."""
     if len(parts) < 2:
-        return sum(part.shape[1] for part in parts)
+        return sum(len(part[0]) for part in parts)
     keys = np.concatenate(parts, axis=1)
     keys = keys[:, sorted_order(keys)]
     repeated = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
-    return keys.shape[1] - int(np.count_nonzero(repeated))
+    return int(keys.shape[1] - np.count_nonzero(repeated))

@@ -128,11 +128,12 @@ class VectorTable:
         order = np.argsort(slots, kind="stable")
         slots = slots[order]
         local = rows[order] - self._starts[slots]
-        begins = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist()]
+        begins = np.flatnonzero(np.diff(slots, prepend=-1))
+        ends = [*begins[1:].tolist(), len(rows)]
         picked = np.empty((len(rows), self.dimensions), dtype=self.dtype)
-        for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+        for slot, begin, end in zip(slots[begins].tolist(), begins.tolist(), ends, strict=True):
             # "clip" lets `take` write in place; the bounds were checked by `gather`.
-            self._vectors(slots[begin]).take(local[begin:end], axis=0, out=picked[begin:end], mode="clip")
+            self._vectors(slot).take(local[begin:end], axis=0, out=picked[begin:end], mode="clip")
         out = np.empty(picked.shape, dtype=np.float32)
         out[order] = picked
         return out

@@ -159,7 +159,7 @@ class _Filling:
             began = time.monotonic()
             chosen = [texts[i] for i in batch]
             vectors = self.source.encode(chosen, self.role)
-            vectors = checked(self.table, chosen, vectors, self.table.fingerprint.model)
+            vectors = checked(self.table, chosen, vectors, self.table.fingerprint.model or "the teacher")
             self.writer.add(text_keys(chosen), vectors)
             self.batches += 1
             self.encoded += len(chosen)

@@ -24,7 +24,7 @@ from .shard import (
     shard_names,
 )
 from .store import table_folders
-from .table import TABLE_FILE, TableFile
+from .table import TABLE_FILE, TableFile, quoted
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class TableEntry:
     dtype: str
     created: str | None
     used: str
+
+    def __str__(self) -> str:
+        prompt = f", prompt {quoted(self.prompt)}" if self.prompt else ""
+        size = f"{self.rows:,} x {self.dimensions or '?'} {self.dtype}, {self.bytes / 1e6:,.1f} MB"
+        return f"{self.model} ({self.role or '?'}{prompt}): {size}, created {self.created or '?'}, used {self.used}"
 
 
 @dataclass(frozen=True)

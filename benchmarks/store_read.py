@@ -1,4 +1,4 @@
-"""How long does it take to read 256 random vectors of a signal store, by row number?
+"""How long it takes to read 256 random vectors of a signal store, by row number.
 
 Compared with what nobody can avoid: gathering the same rows from one bare NumPy memory map, float16 to float32 on
 both sides, warm, in turn within one run. Also: the store's size, the time to check it, and the time to find 256 texts.

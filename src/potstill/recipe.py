@@ -190,9 +190,9 @@ class TrainingSpec(_Strict):
 
 
 class EvaluateSpec(_Strict):
-    """What is measured at the end."""
+    """What is measured at the end. `split` None: test, or nothing where a collection has no judgments."""
 
-    split: str = "test"
+    split: str | None = None
     measures: tuple[str, ...] = ("nDCG@10", "RR@10", "R@100", "AP")
     exclude_self: Literal["auto", "always", "never"] = "auto"
     depth: int = Field(default=100, ge=10)

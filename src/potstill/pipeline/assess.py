@@ -46,13 +46,14 @@ def assess(
         InputError: anything that is wrong with the input.
     """
     opened = open_collection(collection)
-    opened.qrels(spec.split)
+    split = spec.split or "test"
+    opened.qrels(split)
     pupil = load(student)
     model = open_teacher(teacher)
     own = pupil.note.get("towers", "shared") != "asymmetric"
     documents = document_vectors(model, opened, signals)
     assessment = Assessment(spec, opened, model, documents, signals, None)
-    return assessment.of(pupil, own_documents=own, split=spec.split, held_out=None, file=out)
+    return assessment.of(pupil, own_documents=own, split=split, held_out=None, file=out)
 
 
 class Assessment:

@@ -240,9 +240,10 @@ def judged_split(collection: Collection, recipe: Recipe) -> str | None:
     """
     if recipe.training.select == "dev":
         collection.qrels("dev")
-    if collection.splits or "split" in recipe.evaluate.model_fields_set:
-        collection.qrels(recipe.evaluate.split)
-        return recipe.evaluate.split
+    split = recipe.evaluate.split or ("test" if collection.splits else None)
+    if split is not None:
+        collection.qrels(split)
+        return split
     say("collection: there are no judgments, so agreement with the teacher is measured, not retention")
     return None
 

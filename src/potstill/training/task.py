@@ -258,20 +258,16 @@ class Task(torch.nn.Module):
         if not students:
             return None
         if len(students) == 1:
-            return term(students[0], teachers[0])
-        return term(torch.cat(students), torch.cat(teachers))
+            return term.objective(students[0], teachers[0])
+        return term.objective(torch.cat(students), torch.cat(teachers))
 
     def _scores(self, term: ScoreTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
         chosen = batch.candidates[term.name]
         if outputs.queries is None or not len(chosen.documents):
             return None
-        values = []
-        for width in term.widths(outputs.queries.shape[1]):
-            teacher, student = chosen.scores(
-                batch.query_targets, outputs.queries, outputs.documents, width=width, metric=self.metric
-            )
-            values.append(term(student, teacher, chosen.mask))
-        return torch.stack(values).mean()
+        return chosen.value(
+            term, batch.query_targets, outputs.queries, outputs.documents, cosine=self.metric == "cosine"
+        )
 
     def _every_document(self, data: TrainingSet, device: torch.device) -> Tensor:
         if self._all_documents is None:

@@ -6,57 +6,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from ..errors import InputError
-from ..objectives import functional
+from ..objectives.base import Objective
+from ..objectives.embedding import EmbeddingMatch
+from ..objectives.prefixes import AtPrefixes
+from ..objectives.scores import ScoreKL
 from ..recipe import ObjectiveSpec
 
 
 @dataclass(frozen=True)
 class MatchTerm:
-    """The student's vectors against the teacher's, row by row (EmbedDistill, Eq. 7 and 8)."""
+    """The student's vectors against the teacher's, row by row."""
 
     name: str
     weight: float
     role: Literal["query", "document", "both"]
-    metric: functional.MatchMetric
-    prefixes: tuple[int, ...] = ()
-
-    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Mean distance of `(n, d)` pairs, over the prefixes where some are given (the full width among them)."""
-        widths = sorted({*self.prefixes, student.shape[1]})
-        values = [functional.embedding_match(student[:, :w], teacher[:, :w], self.metric) for w in widths]
-        return values[0] if len(values) == 1 else torch.stack(values).mean()
+    objective: Objective
 
 
 @dataclass(frozen=True)
 class ScoreTerm:
-    """The student's distribution over documents against the teacher's (EmbedDistill, Eq. 11)."""
+    """The student's distribution over documents against the teacher's; `documents` says which, `count` how many."""
 
     name: str
     weight: float
     documents: Literal["batch", "sample", "mined", "all"]
     count: int
-    student_temperature: float
-    teacher_temperature: float
-    prefixes: tuple[int, ...] = ()
-
-    def widths(self, full: int) -> list[int]:
-        """The widths at which scores are compared: the prefixes and the full one."""
-        return sorted({*self.prefixes, full})
-
-    def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
-        """KL of `(n, c)` scores."""
-        return functional.score_kl(student, teacher, self.student_temperature, self.teacher_temperature, mask=mask)
+    objective: Objective
 
 
 Term = MatchTerm | ScoreTerm
 
 
-def build_terms(specs: Sequence[ObjectiveSpec]) -> list[Term]:
+def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Term]:
     """Terms of a recipe's objectives, in their order; names are `match:l2`, `scores:kl@batch`, ... and distinct.
+
+    Args:
+        specs: the recipe's.
+        unit: whether prefixes of vectors are brought to unit length, as they are where the space is a cosine one.
 
     Raises:
         InputError: no objective at all, or one that means nothing.
@@ -66,31 +53,31 @@ def build_terms(specs: Sequence[ObjectiveSpec]) -> list[Term]:
     terms: list[Term] = []
     for number, spec in enumerate(specs):
         where = f"objectives.{number}"
-        if any(width < 1 for width in spec.prefixes):
-            raise InputError(
-                f"prefixes are widths, not {list(spec.prefixes)}", where=where, fix="give positive numbers"
-            )
-        if spec.family == "match":
-            assert spec.form in ("l2", "squared", "cosine")
-            name = f"match:{spec.form}" + ("" if spec.role == "query" else f"@{spec.role}")
-            terms.append(MatchTerm(_fresh(name, terms), spec.weight, spec.role, spec.form, _sorted(spec.prefixes)))
-            continue
-        if spec.role != "query":
+        if spec.family == "scores" and spec.role != "query":
             raise InputError(
                 "scores compare a query with documents", where=f"{where}.role", fix="leave `role` out or say query"
             )
-        terms.append(
-            ScoreTerm(
-                _fresh(f"scores:{spec.form}@{spec.documents}", terms),
-                spec.weight,
-                spec.documents,
-                spec.count,
-                spec.student_temperature,
-                spec.teacher_temperature,
-                _sorted(spec.prefixes),
-            )
-        )
+        try:
+            objective = _objective(spec, unit)
+        except ValueError as error:
+            raise InputError(str(error), where=where, fix="mend the objective") from None
+        if spec.family == "match":
+            name = f"match:{spec.form}" + ("" if spec.role == "query" else f"@{spec.role}")
+            terms.append(MatchTerm(_fresh(name, terms), spec.weight, spec.role, objective))
+        else:
+            name = f"scores:{spec.form}@{spec.documents}"
+            terms.append(ScoreTerm(_fresh(name, terms), spec.weight, spec.documents, spec.count, objective))
     return terms
+
+
+def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
+    objective: Objective
+    if spec.family == "match":
+        assert spec.form in ("l2", "squared", "cosine")
+        objective = EmbeddingMatch(spec.form)
+    else:
+        objective = ScoreKL(spec.student_temperature, spec.teacher_temperature)
+    return AtPrefixes(objective, spec.prefixes, unit) if spec.prefixes else objective
 
 
 def _fresh(name: str, terms: Sequence[Term]) -> str:
@@ -100,7 +87,3 @@ def _fresh(name: str, terms: Sequence[Term]) -> str:
     while fresh in taken:
         fresh, number = f"{name}#{number}", number + 1
     return fresh
-
-
-def _sorted(prefixes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(set(prefixes)))

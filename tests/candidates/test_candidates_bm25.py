@@ -70,8 +70,9 @@ def test_other_languages():
 def test_bigrams():
     assert _bigrams("東京都に住む") == ["東京", "京都", "都に", "に住", "住む"]
     assert _bigrams("猫") == ["猫"]
+    assert _bigrams("กินข้าว") == ["กิ", "ิน", "นข", "ข้", "้า", "าว"]
     # Half-width kana and full-width letters are brought to their usual form; words of other scripts stay whole.
-    assert _bigrams("ﾃｽﾄ ＡＢＣ検索x2、猫") == ["テス", "スト", "abc", "検索", "x2", "猫"]
+    assert _bigrams("ﾃｽﾄ ＡＢＣ、昭和52年 猫") == ["テス", "スト", "abc", "昭和", "和5", "52", "2年", "猫"]
     index = Bm25Index(["東京都に住む人", "京都の寺", "大阪"], analysis="bigrams")
     assert index.settings["language"] is None
     rows, _ = index.search(["京都の古い寺"], 3)
@@ -113,7 +114,12 @@ def _lines(folder, name):
 
 @pytest.mark.parametrize(
     ("name", "analysis", "want"),
-    [("scifact", "words", 0.676), ("nfcorpus", "words", 0.318), ("cranfield", "words", 0.404)],
+    [
+        ("scifact", "words", 0.676),
+        ("nfcorpus", "words", 0.318),
+        ("cranfield", "words", 0.404),
+        pytest.param("jaquad-ja", "bigrams", 0.885, marks=pytest.mark.heavy),
+    ],
 )
 def test_ndcg_on_real_collections(data, name, analysis, want):
     """nDCG@10 as others measure it with the same settings."""

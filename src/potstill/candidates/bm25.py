@@ -15,9 +15,12 @@ from .nearest import from_sort_keys, sort_keys
 Analysis = Literal["words", "bigrams"]
 
 _WORD = re.compile(r"(?u)\b\w\w+\b")
-# Runs of scripts written without spaces (Thai, Kana, Han), or of any other word characters.
-_UNSPACED = "\u0e00-\u0e7f\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_RUN = re.compile(rf"([{_UNSPACED}]+)|((?:(?![{_UNSPACED}])\w)+)")
+# Thai vowel signs are not word characters to `re`.
+_RUN = re.compile(r"[\w\u0e00-\u0e7f]+")
+# Scripts written without spaces: Thai, Kana, Han.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0e7f\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]"
+)
 
 
 class Bm25Index:
@@ -26,7 +29,7 @@ class Bm25Index:
     Args:
         documents: full texts in the order of the collection, looked at once.
         analysis: "words" of two characters and more, without stop words and stemmed; "bigrams" for Japanese, Chinese
-            and Thai: pairs of neighbouring characters (words of other scripts stay whole; no stop words, no stemming).
+            and Thai: pairs of neighbouring characters (words of other scripts stay whole), no stop words, no stemming.
         language: of the stop words and of the Snowball stemmer, e.g. "english", "german"; None for neither.
         k1: how soon repeats of a word stop counting.
         b: how much long documents are held back.
@@ -127,12 +130,11 @@ def _word_analyser(language: str | None) -> Callable[[str], list[str]]:
 
 
 def _bigrams(text: str) -> list[str]:
+    """Pairs of neighbouring characters of each run that holds an unspaced script, its digits too; other runs whole."""
     tokens: list[str] = []
-    for unspaced, word in _RUN.findall(normalise(text)):
-        if word:
-            tokens.append(word)
-        elif len(unspaced) == 1:
-            tokens.append(unspaced)
+    for run in _RUN.findall(normalise(text)):
+        if len(run) < 3 or not _UNSPACED.search(run):
+            tokens.append(run)
         else:
-            tokens.extend(unspaced[i : i + 2] for i in range(len(unspaced) - 1))
+            tokens.extend(run[i : i + 2] for i in range(len(run) - 1))
     return tokens

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..recipe import Recipe
 
 RECIPE = "recipe.yaml"
+_LOCK = ".lock"
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "accelerate", "tokenizers", "numpy", "ir-measures")
 
 
@@ -28,39 +29,85 @@ _PACKAGES = ("torch", "transformers", "sentence-transformers", "accelerate", "to
 def claimed(run: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     """Hold the folder for one run, and write its resolved recipe.
 
+    An `InputError` from within leaves things as they were: a folder that holds nothing but the recipe is removed if it
+    was made here, and the recipe of a run that is not resumed after all is put back.
+
     Raises:
         InputError: another process works there, there is another run already, or there is none to resume.
     """
-    existing = run / RECIPE
-    if resume and not existing.is_file():
+    recipe_file = run / RECIPE
+    if resume and not recipe_file.is_file():
         raise InputError("there is no run to resume here", where=str(run), fix="start it without --resume")
-    if not resume and run.exists() and (not run.is_dir() or any(name != ".lock" for name in os.listdir(run))):
-        raise InputError(
-            "the output folder is not empty",
-            where=str(run),
-            fix="give another --out, remove the folder, or go on with that run: --resume",
-        )
+    with _made(run), _locked(run):
+        if not resume and any(name != _LOCK for name in os.listdir(run)):
+            raise InputError(
+                "the output folder is not empty",
+                where=str(run),
+                fix="give another --out, remove the folder, or go on with that run: --resume",
+            )
+        before = recipe_file.read_text(encoding="utf-8") if resume else None
+        text = recipe.to_yaml()
+        if text != before:
+            write_text(recipe_file, text)
+        try:
+            yield
+        except InputError:
+            if before is not None:
+                write_text(recipe_file, before)
+            elif set(os.listdir(run)) <= {RECIPE, _LOCK}:
+                recipe_file.unlink()
+            raise
+
+
+@contextmanager
+def _made(run: Path) -> Iterator[None]:
+    """Make the folder and its parents; those made here and left empty after an `InputError` are removed again."""
+    missing = [folder for folder in (run, *run.parents) if not folder.exists()]
     try:
         run.mkdir(parents=True, exist_ok=True)
-        lock = (run / ".lock").open("w")
     except OSError as error:
-        raise InputError(
-            f"cannot write to the output folder: {error.strerror}", where=str(run), fix="give a folder of your own"
-        ) from None
+        raise _no_folder(run, error) from None
     try:
+        yield
+    except InputError:
+        with suppress(OSError):  # one that is not empty stays, and so do those around it
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    """Hold the folder's lock; the file is removed before the lock is let go."""
+    path = run / _LOCK
+    while True:
+        try:
+            lock = path.open("w")
+        except OSError as error:
+            raise _no_folder(run, error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                break
+        except BlockingIOError:
+            lock.close()
             raise InputError(
                 "another process is working in this folder", where=str(run), fix="wait for it, or give another --out"
             ) from None
-        text = recipe.to_yaml()
-        if not resume or existing.read_text(encoding="utf-8") != text:
-            write_text(existing, text)
+        except FileNotFoundError:
+            pass
+        lock.close()  # its last holder has just removed this file: lock the next one
+    try:
         yield
     finally:
-        (run / ".lock").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         lock.close()
+
+
+def _no_folder(run: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write to the output folder: {error.strerror}", where=str(run), fix="give a folder of your own"
+    )
 
 
 def recorded(run: Path) -> dict[str, Any]:

@@ -27,10 +27,10 @@ class TrainingQueries:
     """Distinct query texts with where each came from.
 
     Attributes:
-        texts: training queries.
+        texts: training queries, at most `cap`.
         sources: for each text its source: "real", or one of `SOURCES`.
         documents: (n,) int64, number in the corpus of the document that a query was cut from, -1 for real ones.
-        held_out: texts kept out of training, for validation.
+        held_out: texts kept out of training, for validation; at most a quarter as many as are trained on.
         held_out_documents: as `documents`, for `held_out`.
         counts: training texts per source.
         excluded: how many candidates were left out, by reason.
@@ -76,7 +76,8 @@ def training_queries(
         _take(text, "real", -1, taken, forbidden, excluded)
     real = _cap_real(taken, spec.cap, seed)
     sample = _sample(collection.documents(), seed)
-    drawn = _draw(sample, spec, spec.cap + spec.held_out - len(real), seed, real, forbidden, excluded)
+    apart = min(spec.held_out, spec.cap // 4)
+    drawn = _draw(sample, spec, spec.cap + apart - len(real), seed, real, forbidden, excluded)
     if len(drawn) + len(real) < 20:
         raise InputError(
             f"only {len(drawn) + len(real)} training queries could be made",
@@ -85,7 +86,7 @@ def training_queries(
         )
     rng = random.Random(f"held out {seed}")
     pool = [*real.values(), *drawn]
-    held = set(rng.sample(range(len(pool)), min(spec.held_out, len(pool) // 5)))
+    held = set(rng.sample(range(len(pool)), min(apart, len(pool) // 5)))
     train = [item for i, item in enumerate(pool) if i not in held]
     kept_out = [pool[i] for i in sorted(held)]
     counts = {name: sum(1 for item in train if item[1] == name) for name in ("real", *SOURCES)}
@@ -156,7 +157,10 @@ def _rank(seed: int, *parts: str) -> int:
 
 
 def _sample(documents: Iterable[Document], seed: int) -> list[tuple[int, Document]]:
-    """The `_SAMPLE` documents of lowest rank, in one pass, as (number in the corpus, document), in corpus order."""
+    """The `_SAMPLE` documents of lowest rank, in one pass, as (number in the corpus, document), lowest first.
+
+    That order decides which spelling, and which document, a text found twice is taken from; it is not the corpus's.
+    """
     heap: list[tuple[int, int, Document]] = []
     for number, document in enumerate(documents):
         rank = _rank(seed, "document", document.id)
@@ -165,7 +169,7 @@ def _sample(documents: Iterable[Document], seed: int) -> list[tuple[int, Documen
             heapq.heappush(heap, item)
         elif item > heap[0]:
             heapq.heapreplace(heap, item)
-    return sorted(((-number, document) for _, number, document in heap), key=lambda item: item[0])
+    return [(-number, document) for _, number, document in sorted(heap, key=lambda item: -item[0])]
 
 
 def _draw(

@@ -11,12 +11,13 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError
+from .recipe_errors import explain
 
 Role = Literal["query", "document"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 class Prompts(_Strict):
@@ -127,7 +128,7 @@ def _student(value: Any) -> Any:
 class QueriesSpec(_Strict):
     """Where training queries come from. Shares are relative; what a source lacks goes to the others."""
 
-    cap: int = Field(default=40_000, ge=1)
+    cap: int = Field(default=40_000, ge=20)
     files: tuple[Path, ...] = ()
     other_splits: bool = True
     titles: float = Field(default=1.0, ge=0)
@@ -180,7 +181,7 @@ class TrainingSpec(_Strict):
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float | None = Field(default=1.0, gt=0)
     seed: int = Field(default=0, ge=0)
-    bf16: Literal["auto"] | bool = "auto"
+    bf16: Literal["auto", True, False] = "auto"
     select: Literal["held_out", "dev"] = "held_out"
     validate_every: int | None = Field(default=None, ge=1)
     patience: int = Field(default=3, ge=1)
@@ -226,6 +227,10 @@ class Recipe(_Strict):
         return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
 
 
+# What PyYAML raises: its own errors, and Python's for values such as `2001-99-99`, `!!int x` or endless nesting.
+_NOT_YAML = (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
 def load_recipe(
     path: str | Path | None, *, flags: Mapping[str, Any] | None = None, settings: Sequence[str] = ()
 ) -> Recipe:
@@ -253,7 +258,7 @@ def load_recipe(
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, path, lines, origin) from None
+        raise explain(error, Recipe, path, lines, origin) from None
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
@@ -266,22 +271,27 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
+        problem = getattr(error, "problem", None) or f"not valid YAML ({error})"
         raise InputError(f"cannot read the YAML: {problem}", where=f"{path}{line}", fix="mend the line") from None
     if data is None:
         return {}, {}
     if not isinstance(data, dict):
         raise InputError("a recipe is a mapping of keys", where=f"{path}:1", fix="start with `collection: DIR`")
     lines: dict[tuple[str, ...], int] = {}
-    _note_lines(node, (), lines, path)
+    _note_lines(node, (), lines, path, set())
     return data, lines
 
 
-def _note_lines(node: Any, place: tuple[str, ...], lines: dict[tuple[str, ...], int], path: Path) -> None:
+def _note_lines(
+    node: Any, place: tuple[str, ...], lines: dict[tuple[str, ...], int], path: Path, seen_nodes: set[int]
+) -> None:
     lines.setdefault(place, node.start_mark.line + 1)
+    if id(node) in seen_nodes:  # an alias: it may stand in many places, and within itself
+        return
+    seen_nodes.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -293,10 +303,10 @@ def _note_lines(node: Any, place: tuple[str, ...], lines: dict[tuple[str, ...], 
                 )
             seen.add(key.value)
             lines[(*place, key.value)] = key.start_mark.line + 1
-            _note_lines(value, (*place, key.value), lines, path)
+            _note_lines(value, (*place, key.value), lines, path, seen_nodes)
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
-            _note_lines(value, (*place, str(i)), lines, path)
+            _note_lines(value, (*place, str(i)), lines, path, seen_nodes)
 
 
 def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, ...], str]) -> None:
@@ -306,14 +316,17 @@ def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, .
         raise InputError("a setting is path=value", where=where, fix="for example --set training.epochs=2")
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except _NOT_YAML:
         raise InputError("the value is not valid YAML", where=where, fix="quote it") from None
     place = tuple(key.strip().split("."))
     target = data
     for part in place[:-1]:
         inner = target.get(part)
-        if isinstance(inner, str) and part in ("teacher", "student"):
-            inner = _teacher(inner) if part == "teacher" else _student(inner)
+        if isinstance(inner, str) and target is data and part in ("teacher", "student"):
+            try:
+                inner = _teacher(inner) if part == "teacher" else _student(inner)
+            except ValueError as error:
+                raise InputError(str(error), where=f"--{part}", fix="mend the short form") from None
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
@@ -324,55 +337,3 @@ def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, .
         target = inner
     target[place[-1]] = value
     origin[place] = where
-
-
-def _explain(
-    error: ValidationError,
-    path: str | Path | None,
-    lines: Mapping[tuple[str, ...], int],
-    origin: Mapping[tuple[str, ...], str],
-) -> InputError:
-    problems = error.errors()
-    said = []
-    first_where: str | None = None
-    for problem in problems:
-        place = tuple(str(p) for p in problem["loc"])
-        where = None
-        for cut in range(len(place), -1, -1):
-            if place[:cut] in origin:
-                where = origin[place[:cut]]
-                break
-            if place[:cut] in lines:
-                where = f"{path}:{lines[place[:cut]]}"
-                break
-        first_where = first_where or where
-        dotted = ".".join(place) or "the recipe"
-        if problem["type"] == "extra_forbidden":
-            message = f"`{dotted}` is not a key{_near(place)}"
-        elif problem["type"] == "missing":
-            message = f"`{dotted}` is missing"
-        else:
-            message = f"`{dotted}`: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"
-            if isinstance(problem["input"], dict | BaseModel):
-                message = message[: message.rindex(" (got")]
-        said.append(message if where is None or len(problems) == 1 else f"{message} [{where}]")
-    return InputError(
-        "; ".join(said),
-        where=first_where or (str(path) if path else "recipe"),
-        fix="mend the key or see docs/recipes.md for all keys and their defaults",
-    )
-
-
-def _near(place: tuple[str, ...]) -> str:
-    """Suggest the key that was probably meant."""
-    import difflib
-
-    model: Any = Recipe
-    for part in place[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
-            return ""
-        model = field.annotation
-    names = list(getattr(model, "model_fields", {}))
-    close = difflib.get_close_matches(place[-1], names, n=1)
-    return f"; did you mean `{close[0]}`?" if close else f"; the keys here are {', '.join(names)}" if names else ""

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..collection import Collection, open_collection
-from ..errors import InputError
 from ..progress import say, warn
 from ..queries import TrainingQueries, training_queries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
+from .checks import check_recipe, check_task, check_teacher
 from .objectives import with_defaults
 from .runfolder import Record, claimed
 from .vectors import Vectors, document_vectors, query_vectors
@@ -57,21 +55,24 @@ class _Run:
 
     def go(self) -> dict[str, Any]:
         recipe, record = self.recipe, self.record
+        check_recipe(recipe)
         collection = open_collection(recipe.collection)
         self.split = judged_split(collection, recipe)
         for line in collection.notes.lines():
             say(f"collection: {line}")
         teacher = open_teacher(recipe.teacher)
         say(f"teacher: {teacher.name}, {teacher.dimensions} dimensions")
+        check_teacher(recipe, collection, teacher, self.split)
         with record.timed("queries"):
             queries = self.queries(collection)
+        with record.timed("student"):
+            task = self.task(collection, teacher, queries)
+        check_task(task, collection, teacher, queries)
         with record.timed("teacher"):
             documents = document_vectors(teacher, collection, self.signals)
             targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
             held_out = query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries")
         self.note(collection, teacher, queries, documents, targets)
-        with record.timed("student"):
-            task = self.task(collection, teacher, queries)
         from .fitting import fit
 
         with record.timed("training"):
@@ -87,9 +88,7 @@ class _Run:
         return evaluation
 
     def queries(self, collection: Collection) -> TrainingQueries:
-        never = set(collection.qrels(self.split)) if self.split else set()
-        if self.recipe.training.select == "dev":
-            never |= set(collection.qrels("dev"))
+        never = never_trained(collection, self.recipe, self.split)
         real = [query_id for query_id in collection.queries if query_id not in never]
         queries = training_queries(
             collection,
@@ -103,7 +102,7 @@ class _Run:
         for reason, count in queries.excluded.items():
             if count:
                 say(f"queries: {count:,} left out: {reason}")
-        if len(queries.texts) + len(queries.held_out) >= self.recipe.queries.cap:
+        if len(queries.texts) >= self.recipe.queries.cap:
             say(f"queries: capped by queries.cap={self.recipe.queries.cap}, drawn with seed {self.record.data['seed']}")
         return queries
 
@@ -146,12 +145,6 @@ class _Run:
         if self.recipe.output.packed:
             documents = teacher.encoder("document") if self.recipe.towers == "asymmetric" else None
             own = self.run / (STUDENT_DOCUMENTS if self.recipe.towers == "separate" else STUDENT)
-            if self.recipe.towers == "asymmetric" and documents is None:
-                raise InputError(
-                    "the teacher is no sentence-transformers model, so it cannot be packed beside the student",
-                    where="output.packed",
-                    fix="leave output.packed out",
-                )
             save_packed(self.run / STUDENT, documents or own, self.run / PACKED)
 
     def evaluate(
@@ -248,6 +241,14 @@ def judged_split(collection: Collection, recipe: Recipe) -> str | None:
     return None
 
 
+def never_trained(collection: Collection, recipe: Recipe, split: str | None) -> set[str]:
+    """Ids of the queries that must not enter training: those evaluated or selected by, and the test split's always."""
+    splits = {split, "test" if "test" in collection.splits else None}
+    if recipe.training.select == "dev":
+        splits.add("dev")
+    return {query_id for name in splits if name is not None for query_id in collection.qrels(name)}
+
+
 def representative(collection: Collection, queries: TrainingQueries) -> Callable[[], Iterator[str]]:
     """Texts that a vocabulary is counted on: every document, and the training queries."""
 
@@ -257,10 +258,3 @@ def representative(collection: Collection, queries: TrainingQueries) -> Callable
         yield from queries.texts
 
     return texts
-
-
-def matched_documents(count: int, seed: int, most: int) -> np.ndarray:
-    """Numbers of at most `most` documents, drawn without repetition."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng([seed, 77]).choice(count, most, replace=False))

@@ -1,0 +1,123 @@
+"""What is refused before the teacher works: a long job never dies at its end of what could be seen at its start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..collection import Collection
+from ..errors import InputError
+from ..evaluation import parse_measures
+from ..queries import TrainingQueries
+from ..recipe import Recipe
+from ..teachers import VectorTeacher
+
+if TYPE_CHECKING:
+    from ..training.task import Task
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """See what the recipe alone says: names of measures.
+
+    Raises:
+        InputError: an unknown measure.
+    """
+    parse_measures(recipe.evaluate.measures)
+
+
+def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher, split: str | None) -> None:
+    """See that the teacher can say all that the run will ask.
+
+    Args:
+        recipe: the run.
+        collection: what it is about.
+        teacher: opened.
+        split: the judged split, None where nothing is judged.
+
+    Raises:
+        InputError: documents or queries without a vector, training queries that nobody can encode, prefixes wider than
+            the vectors, or a teacher that cannot be packed.
+    """
+    if teacher.index is not None:
+        teacher.index.require(list(collection.document_ids))
+    elif not teacher.can_encode_documents:
+        raise InputError(
+            "the teacher has no document vectors and no model to make them",
+            where=teacher.name,
+            fix="give teacher.index, teacher.model or teacher.url",
+        )
+    if teacher.query_vectors is not None and split is not None:
+        teacher.query_vectors.require([i for i in collection.qrels(split) if i in collection.queries], "queries")
+    if not teacher.can_encode_queries:
+        fix = "give teacher.model or teacher.url beside the vectors"
+        if teacher.query_vectors is not None:
+            fix = "leave teacher.query_vectors out, and give teacher.model or teacher.url"
+        raise InputError(
+            "the teacher's query vectors come from disk: it cannot encode the training queries, which are new texts",
+            where=teacher.name,
+            fix=fix,
+        )
+    check_prefixes(recipe.evaluate.prefixes, teacher.dimensions)
+    if recipe.output.packed and recipe.towers == "asymmetric" and teacher.encoder("document") is None:
+        raise InputError(
+            "the teacher is no sentence-transformers model, so it cannot be packed beside the student",
+            where="output.packed",
+            fix="leave output.packed out",
+        )
+
+
+def check_prefixes(prefixes: tuple[int, ...], dimensions: int) -> None:
+    """See that vectors can be cut to these widths.
+
+    Raises:
+        InputError: one is below 1 or above the vectors' width.
+    """
+    wrong = [width for width in prefixes if not 1 <= width <= dimensions]
+    if wrong:
+        raise InputError(
+            f"prefixes {wrong} do not fit vectors of {dimensions} numbers",
+            where="evaluate.prefixes",
+            fix=f"give widths from 1 to {dimensions}",
+        )
+
+
+def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queries: TrainingQueries) -> None:
+    """See that objectives, towers and data fit, by widths and counts alone.
+
+    Raises:
+        InputError: names the objective and what it lacks.
+    """
+    from ..students import Tokens
+    from ..training.data import TrainingSet
+
+    def nothing(count: int) -> Tokens:
+        return Tokens(np.empty(0, dtype=np.int32), np.zeros(count + 1, dtype=np.int64))
+
+    count, documents = len(queries.texts), collection.document_count
+    encoded = task.document_tower is not None
+    trained = encoded and any(term.role != "query" for term in task.match_terms)
+    task.check(
+        TrainingSet(
+            query_tokens=nothing(count),
+            query_targets=_Shape(count, teacher.dimensions),
+            documents=_Shape(documents, teacher.dimensions),
+            document_tokens=nothing(documents) if encoded else None,
+            sources=queries.documents,
+            mined=np.zeros((count, 1), dtype=np.int64),
+            trained_documents=np.arange(documents if trained else 0),
+        )
+    )
+
+
+class _Shape:
+    """Stands for vectors that are not there yet."""
+
+    def __init__(self, count: int, dimensions: int) -> None:
+        self.count, self.dimensions = count, dimensions
+
+    def __len__(self) -> int:
+        return self.count
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("there are no vectors yet")

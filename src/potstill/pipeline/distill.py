@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..collection import Collection, open_collection
 from ..progress import say, warn
-from ..queries import TrainingQueries, training_queries
+from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher
 from .objectives import with_defaults
+from .preparation import build_task, gather_queries, judged_split
 from .runfolder import Record, claimed
 from .vectors import Vectors, document_vectors, query_vectors
 
@@ -66,7 +66,7 @@ class _Run:
         with record.timed("queries"):
             queries = self.queries(collection)
         with record.timed("student"):
-            task = self.task(collection, teacher, queries)
+            task = build_task(recipe, collection, teacher, queries)
         check_task(task, collection, teacher, queries)
         with record.timed("teacher"):
             documents = document_vectors(teacher, collection, self.signals)
@@ -88,15 +88,7 @@ class _Run:
         return evaluation
 
     def queries(self, collection: Collection) -> TrainingQueries:
-        never = never_trained(collection, self.recipe, self.split)
-        real = [query_id for query_id in collection.queries if query_id not in never]
-        queries = training_queries(
-            collection,
-            self.recipe.queries,
-            seed=self.recipe.training.seed,
-            exclude_ids=never,
-            real_ids=real,
-        )
+        queries = gather_queries(self.recipe, collection, self.split)
         parts = ", ".join(f"{count:,} {name}" for name, count in queries.counts.items())
         say(f"queries: {len(queries.texts):,} for training ({parts}), {len(queries.held_out):,} held out")
         for reason, count in queries.excluded.items():
@@ -105,26 +97,6 @@ class _Run:
         if len(queries.texts) >= self.recipe.queries.cap:
             say(f"queries: capped by queries.cap={self.recipe.queries.cap}, drawn with seed {self.record.data['seed']}")
         return queries
-
-    def task(self, collection: Collection, teacher: VectorTeacher, queries: TrainingQueries) -> Task:
-        from ..students import build_tower
-        from ..training.task import Task
-        from ..training.terms import build_terms
-
-        recipe, seed = self.recipe, self.recipe.training.seed
-        texts = representative(collection, queries)
-        tower = build_tower(recipe.student, teacher, texts, seed)
-        other = None
-        if recipe.towers == "separate":
-            other = build_tower(recipe.student, teacher, texts, seed, role="document")
-        return Task(
-            tower,
-            build_terms(recipe.objectives),
-            mode=recipe.towers,
-            document_tower=other,
-            metric=teacher.metric,
-            seed=seed,
-        )
 
     def save(self, task: Task, teacher: VectorTeacher) -> None:
         from ..students import save_packed
@@ -223,38 +195,3 @@ class _Run:
 
         write_card(self.run)
         write_report(self.run)
-
-
-def judged_split(collection: Collection, recipe: Recipe) -> str | None:
-    """The split to evaluate on, or None for a collection without judgments.
-
-    Raises:
-        InputError: the named split does not exist, or selection wants a dev split that is not there.
-    """
-    if recipe.training.select == "dev":
-        collection.qrels("dev")
-    split = recipe.evaluate.split or ("test" if collection.splits else None)
-    if split is not None:
-        collection.qrels(split)
-        return split
-    say("collection: there are no judgments, so agreement with the teacher is measured, not retention")
-    return None
-
-
-def never_trained(collection: Collection, recipe: Recipe, split: str | None) -> set[str]:
-    """Ids of the queries that must not enter training: those evaluated or selected by, and the test split's always."""
-    splits = {split, "test" if "test" in collection.splits else None}
-    if recipe.training.select == "dev":
-        splits.add("dev")
-    return {query_id for name in splits if name is not None for query_id in collection.qrels(name)}
-
-
-def representative(collection: Collection, queries: TrainingQueries) -> Callable[[], Iterator[str]]:
-    """Texts that a vocabulary is counted on: every document, and the training queries."""
-
-    def texts() -> Iterator[str]:
-        for document in collection.documents():
-            yield document.full
-        yield from queries.texts
-
-    return texts

@@ -14,15 +14,15 @@ import numpy as np
 
 from ..collection import Collection, open_collection
 from ..errors import InputError
-from ..evaluation import parse_measures
 from ..progress import duration
-from ..queries import TrainingQueries, training_queries
+from ..queries import TrainingQueries
 from ..recipe import Recipe, Role
 from ..signals import SignalStore, default_root
 from ..teachers import VectorTeacher, open_teacher
 from ..texts import normalise
-from .distill import judged_split, representative
+from .checks import check_recipe, check_task, check_teacher
 from .objectives import with_defaults
+from .preparation import build_task, gather_queries, judged_split, never_trained
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -54,10 +54,10 @@ def examine(recipe: Recipe, *, signals: Path | None = None) -> list[Finding]:
     """
     findings: list[Finding] = []
     try:
-        findings.extend(_Doctor(with_defaults(recipe), signals).findings())
+        for some in _Doctor(with_defaults(recipe), signals).parts():
+            findings.extend(some)
     except InputError as error:
         where = f"{error.where}: " if error.where else ""
-        findings.extend(error.__dict__.get("findings", []))
         findings.append(Finding("problem", "input", f"{where}{error.message}", error.fix or ""))
     return findings
 
@@ -67,26 +67,18 @@ class _Doctor:
         self.recipe = recipe
         self.signals = signals or default_root()
 
-    def findings(self) -> list[Finding]:
-        found: list[Finding] = []
-        try:
-            for part in self._parts():
-                found.extend(part)
-        except InputError as error:
-            error.__dict__["findings"] = found  # what was seen before is still worth saying
-            raise
-        return found
-
-    def _parts(self) -> Iterator[list[Finding]]:
-        parse_measures(self.recipe.evaluate.measures)
+    def parts(self) -> Iterator[list[Finding]]:
+        """What each stage finds, in order; what was found stays said when a later stage cannot be looked at."""
+        check_recipe(self.recipe)
         collection = open_collection(self.recipe.collection)
         split = judged_split(collection, self.recipe)
         yield self._collection(collection, split)
         teacher = open_teacher(self.recipe.teacher)
+        check_teacher(self.recipe, collection, teacher, split)
         documents = [document.full for document in islice(collection.documents(), _PROBE)]
         yield self._teacher(teacher)
-        queries = self._queries(collection, split)
-        yield self._leakage(queries)
+        queries = gather_queries(self.recipe, collection, split)
+        yield self._leakage(queries, collection, split)
         speed: dict[Role, float] = {}
         for role, texts in (("document", documents), ("query", queries.texts[:_PROBE])):
             yield self._vectors(teacher, texts, role, speed)  # type: ignore[arg-type]
@@ -114,21 +106,10 @@ class _Doctor:
                 found.append(Finding("ok", "teacher", f"{role}: {prompt}, at most {teacher.max_length(role)} tokens"))
         return found
 
-    def _queries(self, collection: Collection, split: str | None) -> TrainingQueries:
-        never = set(collection.qrels(split)) if split else set()
-        if self.recipe.training.select == "dev":
-            never |= set(collection.qrels("dev"))
-        self.never = {normalise(collection.queries[i]) for i in never if i in collection.queries}
-        return training_queries(
-            collection,
-            self.recipe.queries,
-            seed=self.recipe.training.seed,
-            exclude_ids=never,
-            real_ids=[i for i in collection.queries if i not in never],
-        )
-
-    def _leakage(self, queries: TrainingQueries) -> list[Finding]:
-        leaked = [text for text in (*queries.texts, *queries.held_out) if normalise(text) in self.never]
+    def _leakage(self, queries: TrainingQueries, collection: Collection, split: str | None) -> list[Finding]:
+        ids = never_trained(collection, self.recipe, split)
+        never = {normalise(collection.queries[i]) for i in ids if i in collection.queries}
+        leaked = [text for text in (*queries.texts, *queries.held_out) if normalise(text) in never]
         if leaked:
             return [Finding("problem", "leakage", f"{len(leaked)} evaluated queries are among the training queries")]
         parts = ", ".join(f"{count:,} {name}" for name, count in queries.counts.items())
@@ -205,7 +186,8 @@ class _Doctor:
             texts["query"] = float(teacher.lengths(some, "query").mean()) * len(queries.texts)
             rows += len(queries.texts)
         seconds = sum(tokens / speed[role] for role, tokens in texts.items() if role in speed)
-        held = sum(len(SignalStore(self.signals).vectors(teacher.fingerprint(role))) for role in texts)
+        marks = {mark.digest(): mark for mark in (teacher.fingerprint(role) for role in texts)}
+        held = sum(len(SignalStore(self.signals).vectors(mark)) for mark in marks.values())
         needed = rows * (2 * teacher.dimensions + 32)
         parent = self.signals
         while not parent.exists():
@@ -229,13 +211,9 @@ class _Doctor:
         return found
 
     def _student(self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries) -> list[Finding]:
-        from ..students import build_tower
-        from ..training.terms import build_terms
-
-        build_terms(self.recipe.objectives)
-        tower = build_tower(
-            self.recipe.student, teacher, representative(collection, queries), self.recipe.training.seed
-        )
+        task = build_task(self.recipe, collection, teacher, queries)
+        check_task(task, collection, teacher, queries)
+        tower = task.query_tower
         tokens = tower.tokens(queries.texts, "query")
         held = sum(value.numel() for value in tower.state_dict().values())
         found = [

@@ -31,7 +31,7 @@ def sampled(texts: Texts, characters: int = SAMPLE_CHARACTERS) -> Texts:
     step = -(-total // characters)
     if step <= 1:
         return texts
-    say(f"student: vocabulary statistics read every {step}th of {count:,} texts")
+    say(f"student: vocabulary statistics read one text in {step} of {count:,}")
     return lambda: islice(texts(), 0, None, step)
 
 

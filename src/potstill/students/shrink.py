@@ -15,7 +15,7 @@ import torch
 from ..errors import InputError
 from ..progress import say
 from .counting import Texts, token_counts
-from .vocabulary import occurring, trimmed
+from .vocabulary import trimmed_to
 
 
 def keep_layers(model: Any, layers: Sequence[int] | None) -> Any:
@@ -109,9 +109,7 @@ def trim_vocabulary(model: Any, tokenizer: Any, texts: Texts, limit: int | None)
     """
     backend = plain_backend(tokenizer)
     counts = token_counts(backend, texts)
-    special = {int(number) for number in tokenizer.all_special_ids}
-    room = None if limit is None else max(32, limit - len(special))
-    small, old = trimmed(backend, occurring(backend, counts, room), keep_special=True)
+    small, old = trimmed_to(backend, counts, limit, keep_special=True)
     rows = model.get_input_embeddings().weight.detach()
     old = old[old < len(rows)]
     say(f"student: {len(old):,} of the teacher's {len(counts):,} entries are kept")

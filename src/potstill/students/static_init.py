@@ -18,7 +18,7 @@ from ..recipe import StudentSpec
 from .anatomy import Anatomy, entry_vectors
 from .counting import Texts, frequent_phrases, sampled, token_counts
 from .static import StaticTower, bare
-from .vocabulary import CORPUS_SIZE, corpus_tokenizer, entry_text, occurring, trimmed, unknown_id, with_phrases
+from .vocabulary import CORPUS_SIZE, corpus_tokenizer, entry_text, occurring, trimmed_to, unknown_id, with_phrases
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -54,7 +54,7 @@ def build_static(spec: StudentSpec, anatomy: Anatomy, texts: Texts, seed: int) -
         )
     if too_many or spec.vocabulary == "trimmed":
         room = None if size.entries is None else max(32, size.entries - len(phrases))
-        tokenizer, old = trimmed(base, occurring(base, counts, room), keep_special=False)
+        tokenizer, old = trimmed_to(base, counts, room, keep_special=False)
     if phrases:
         tokenizer = with_phrases(tokenizer, phrases)
     counts = token_counts(tokenizer, texts)
@@ -178,7 +178,8 @@ def _base(spec: StudentSpec, anatomy: Anatomy, texts: Texts) -> tuple[Tokenizer,
                 say(f"student: the teacher's vocabulary does not know {share:.0%} of the tokens of these texts")
             return base, counts, True
         say(f"student: the teacher's vocabulary does not know {share:.0%} of the texts' tokens; training one on them")
-    base = corpus_tokenizer(texts, spec.vocabulary_size or CORPUS_SIZE)
+    size = fit(spec, anatomy.dimensions, spec.vocabulary_size or CORPUS_SIZE).entries or CORPUS_SIZE
+    base = corpus_tokenizer(texts, size - (spec.phrases or 0))
     return base, token_counts(base, texts), False
 
 

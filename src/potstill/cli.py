@@ -96,6 +96,8 @@ def evaluate(
     resolved = load_recipe(None, flags=flags, settings=settings or ())
     if not out.parent.is_dir():
         raise InputError("no such folder", where=str(out.parent), fix="make it, or give another --out")
+    if out.is_dir():
+        raise InputError("this is a folder", where=str(out), fix="give the name of a JSON file: --out FILE.json")
     from . import pipeline
 
     found = pipeline.assess(collection, resolved.teacher, student, out, spec=resolved.evaluate, signals=signals)

@@ -326,7 +326,7 @@ def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, .
             try:
                 inner = _teacher(inner) if part == "teacher" else _student(inner)
             except ValueError as error:
-                raise InputError(str(error), where=f"--{part}", fix="mend the short form") from None
+                raise InputError(str(error), where=origin.get((part,), part), fix="mend the short form") from None
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):

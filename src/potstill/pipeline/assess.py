@@ -11,10 +11,12 @@ import numpy as np
 
 from ..atomic import write_json, write_text
 from ..collection import Collection, open_collection
-from ..evaluation import Evaluation, evaluate_pair, evaluate_unjudged, measure_costs
+from ..errors import InputError
+from ..evaluation import Evaluation, evaluate_pair, evaluate_unjudged, measure_costs, parse_measures
 from ..recipe import EvaluateSpec, TeacherSpec
 from ..students import Student, load
 from ..teachers import VectorTeacher, open_teacher
+from .checks import check_prefixes, check_reference
 from .runfolder import Record
 from .vectors import Vectors, document_vectors, query_vectors
 
@@ -45,12 +47,22 @@ def assess(
     Raises:
         InputError: anything that is wrong with the input.
     """
+    parse_measures(spec.measures)
     opened = open_collection(collection)
     split = spec.split or "test"
     opened.qrels(split)
     pupil = load(student)
     model = open_teacher(teacher)
     own = pupil.note.get("towers", "shared") != "asymmetric"
+    check_reference(opened, model, split)
+    check_prefixes(spec.prefixes, pupil.dimensions)
+    if not own and pupil.dimensions != model.dimensions:
+        raise InputError(
+            f"the student's vectors have {pupil.dimensions} dimensions, and those of the index that it is to search"
+            f" {model.dimensions}",
+            where=student,
+            fix="give the teacher that the student was distilled from",
+        )
     documents = document_vectors(model, opened, signals)
     assessment = Assessment(spec, opened, model, documents, signals, None)
     return assessment.of(pupil, own_documents=own, split=split, held_out=None, file=out)

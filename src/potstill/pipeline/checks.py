@@ -39,16 +39,7 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
         InputError: documents or queries without a vector, training queries that nobody can encode, prefixes wider than
             the vectors, or a teacher that cannot be packed.
     """
-    if teacher.index is not None:
-        teacher.index.require(list(collection.document_ids))
-    elif not teacher.can_encode_documents:
-        raise InputError(
-            "the teacher has no document vectors and no model to make them",
-            where=teacher.name,
-            fix="give teacher.index, teacher.model or teacher.url",
-        )
-    if teacher.query_vectors is not None and split is not None:
-        teacher.query_vectors.require([i for i in collection.qrels(split) if i in collection.queries], "queries")
+    check_reference(collection, teacher, split)
     if not teacher.can_encode_queries:
         fix = "give teacher.model or teacher.url beside the vectors"
         if teacher.query_vectors is not None:
@@ -64,6 +55,32 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
             "the teacher is no sentence-transformers model, so it cannot be packed beside the student",
             where="output.packed",
             fix="leave output.packed out",
+        )
+
+
+def check_reference(collection: Collection, teacher: VectorTeacher, split: str | None) -> None:
+    """See that the teacher has or makes the vectors that are searched.
+
+    Raises:
+        InputError: documents or judged queries without a vector, and no model to make them.
+    """
+    if teacher.index is not None:
+        teacher.index.require(list(collection.document_ids))
+    elif not teacher.can_encode_documents:
+        raise InputError(
+            "the teacher has no document vectors and no model to make them",
+            where=teacher.name,
+            fix="give teacher.index, teacher.model or teacher.url",
+        )
+    if split is None:
+        return
+    if teacher.query_vectors is not None:
+        teacher.query_vectors.require([i for i in collection.qrels(split) if i in collection.queries], "queries")
+    elif not teacher.can_encode_queries:
+        raise InputError(
+            "the teacher has no query vectors and no model to make them",
+            where=teacher.name,
+            fix="give teacher.query_vectors, teacher.model or teacher.url",
         )
 
 

@@ -39,7 +39,6 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
         InputError: documents or queries without a vector, training queries that nobody can encode, prefixes wider than
             the vectors, or a teacher that cannot be packed.
     """
-    check_reference(collection, teacher, split)
     if not teacher.can_encode_queries:
         fix = "give teacher.model or teacher.url beside the vectors"
         if teacher.query_vectors is not None:
@@ -49,6 +48,7 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
             where=teacher.name,
             fix=fix,
         )
+    check_reference(collection, teacher, split)
     check_prefixes(recipe.evaluate.prefixes, teacher.dimensions)
     if recipe.output.packed and recipe.towers == "asymmetric" and teacher.encoder("document") is None:
         raise InputError(

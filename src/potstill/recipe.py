@@ -132,7 +132,7 @@ class QueriesSpec(_Strict):
     files: tuple[Path, ...] = ()
     other_splits: bool = True
     titles: float = Field(default=1.0, ge=0)
-    sentences: float = Field(default=1.0, ge=0)
+    sentences: float = Field(default=4.0, ge=0)
     spans: float = Field(default=1.0, ge=0)
     phrases: float = Field(default=1.0, ge=0)
     keywords: float = Field(default=1.0, ge=0)
@@ -140,7 +140,12 @@ class QueriesSpec(_Strict):
 
 
 class ObjectiveSpec(_Strict):
-    """One weighted term. Short forms: `match:l2`, `match:cosine`, `scores:kl`."""
+    """One weighted term. Short forms: `match:l2`, `match:cosine`, `scores:kl`.
+
+    `documents` says what scores are compared on: those the batch's queries were cut from, `count` drawn at random, each
+    query's `count` nearest by the teacher (`mined`), or all; `auto`: all where that is affordable, else a sample, and
+    the batch's own where the student has to encode them.
+    """
 
     family: Literal["match", "scores"]
     form: Literal["l2", "squared", "cosine", "kl"] | None = None
@@ -149,8 +154,8 @@ class ObjectiveSpec(_Strict):
     prefixes: tuple[int, ...] = ()
     student_temperature: float = Field(default=0.05, gt=0)
     teacher_temperature: float = Field(default=0.05, gt=0)
-    documents: Literal["batch", "sample", "mined", "all"] = "batch"
-    count: int = Field(default=64, ge=1)
+    documents: Literal["auto", "batch", "sample", "mined", "all"] = "auto"
+    count: int = Field(default=4_096, ge=1)
 
     @model_validator(mode="after")
     def _form_fits(self) -> ObjectiveSpec:

@@ -12,7 +12,7 @@ from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher
-from .objectives import with_defaults
+from .objectives import settled, with_defaults
 from .preparation import build_task, gather_queries, judged_split
 from .runfolder import Record, claimed
 from .vectors import Vectors, document_vectors, query_vectors
@@ -164,7 +164,9 @@ class _Run:
             },
             "student": {},
             "towers": self.recipe.towers,
-            "objectives": [json.loads(spec.model_dump_json()) for spec in self.recipe.objectives],
+            "objectives": [
+                json.loads(spec.model_dump_json()) for spec in settled(self.recipe, collection.document_count)
+            ],
             "queries": {
                 "total": len(queries.texts),
                 "held_out": len(queries.held_out),

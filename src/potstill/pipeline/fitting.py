@@ -18,6 +18,7 @@ from ..students import Tokens, Tower
 from ..training.data import StoredVectors, TrainingSet
 from ..training.loop import train
 from ..training.task import Task
+from .objectives import settled
 from .vectors import Vectors
 
 _VALIDATION_DOCUMENTS = 20_000  # searched at each validation; more say little more about the student
@@ -86,7 +87,7 @@ def training_set(
         documents=StoredVectors(documents.table, documents.rows),
         document_tokens=document_tokens,
         sources=queries.documents,
-        mined=_mined(recipe.objectives, documents, targets),
+        mined=_mined(settled(recipe, collection.document_count), documents, targets),
         trained_documents=trained,
     )
 

@@ -10,6 +10,7 @@ from ..progress import say
 from ..queries import TrainingQueries, training_queries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher
+from .objectives import settled
 
 if TYPE_CHECKING:
     from ..training.task import Task
@@ -64,7 +65,7 @@ def build_task(recipe: Recipe, collection: Collection, teacher: VectorTeacher, q
         other = build_tower(recipe.student, teacher, texts, seed, role="document")
     return Task(
         tower,
-        build_terms(recipe.objectives),
+        build_terms(settled(recipe, collection.document_count)),
         mode=recipe.towers,
         document_tower=other,
         metric=teacher.metric,

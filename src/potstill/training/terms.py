@@ -65,6 +65,8 @@ def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Te
             name = f"match:{spec.form}" + ("" if spec.role == "query" else f"@{spec.role}")
             terms.append(MatchTerm(_fresh(name, terms), spec.weight, spec.role, objective))
         else:
+            if spec.documents == "auto":
+                raise ValueError("`documents: auto` is decided by the pipeline, which knows how many there are")
             name = f"scores:{spec.form}@{spec.documents}"
             terms.append(ScoreTerm(_fresh(name, terms), spec.weight, spec.documents, spec.count, objective))
     return terms

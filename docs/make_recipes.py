@@ -1,0 +1,63 @@
+"""Write the table of keys in docs/recipes.md from the recipe's own types: `python docs/make_recipes.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from potstill.recipe import Recipe
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+PAGE = Path(__file__).with_name("recipes.md")
+MARK = "<!-- keys -->"
+
+
+def rows(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """One table row for each key below a model."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = next(models_in(field.annotation), None)
+        if inner is not None:
+            many = "[]" if field.annotation is not inner else ""
+            found.extend(rows(inner, f"{prefix}{name}{many}."))
+            continue
+        found.append(f"| `{prefix}{name}` | {kind(field.annotation)} | {default(field.default)} |")
+    return found
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The groups of keys that a type holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models_in(part)
+
+
+def kind(annotation: Any) -> str:
+    """A type as people write it."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    text = re.sub(r"typing\.Literal\[([^]]*)\]", r"\1", text)
+    text = re.sub(r"Optional\[(.*)\]", r"\1 | None", text)
+    text = re.sub(r"pathlib\.|typing\.|potstill\.recipe\.|_local\.", "", text)
+    return text.replace("|", "\\|").replace("'", "")
+
+
+def default(value: Any) -> str:
+    """A default as people write it."""
+    if value is PydanticUndefined:
+        return "required"
+    return "" if value is None else f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def page() -> str:
+    """The whole page with its table made anew."""
+    head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    lines = ["| key | values | default |", "|---|---|---|", *rows(Recipe)]
+    return head + MARK + "\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_table_of_keys_is_that_of_the_recipe():
+    spec = importlib.util.spec_from_file_location("make_recipes", DOCS / "make_recipes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (DOCS / "recipes.md").read_text(encoding="utf-8") == module.page(), "run python docs/make_recipes.py"

@@ -269,6 +269,11 @@ def test_objectives_that_mean_nothing_are_refused():
         build_terms(objectives("match:l2", prefixes=(0,)))
 
 
+def test_auto_documents_must_be_settled_first():
+    with pytest.raises(ValueError, match="documents: auto"):
+        build_terms([ObjectiveSpec(family="scores")])
+
+
 def test_towers_and_mode_go_together():
     with pytest.raises(ValueError, match="separate"):
         Task(static_tower(), build_terms(objectives("match:l2")), mode="separate")

@@ -95,7 +95,7 @@ def objectives(*texts: str, **more: object) -> list[ObjectiveSpec]:
     specs = []
     for text in texts:
         family, _, form = text.partition(":")
-        specs.append(ObjectiveSpec(family=family, form=form or None, **more))
+        specs.append(ObjectiveSpec(family=family, form=form or None, **{"documents": "batch", **more}))
     return specs
 
 

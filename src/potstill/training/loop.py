@@ -13,20 +13,20 @@ from typing import Any
 import torch
 
 from .. import progress
-from ..errors import InputError, Interrupted, PotstillError
+from ..errors import Interrupted, PotstillError
 from ..recipe import TrainingSpec
 from . import random_states
 from .batches import Batches
 from .checkpoint import Checkpoints
 from .data import TrainingSet
 from .defaults import DEFAULTS, resolved
+from .identity import identity, require_same_run
 from .interruption import Request, watched
 from .metrics import MetricsLog
 from .optimiser import Optimiser, rate_factor
 from .task import Losses, Outputs, Task
 
 LOG_EVERY = 20
-_FREE_TO_CHANGE = {"checkpoint_seconds", "keep_checkpoints", "threads"}
 
 Validate = Callable[[Task], Mapping[str, float]]
 
@@ -136,7 +136,7 @@ class _Loop:
             weight_decay=spec.weight_decay,
             clip=spec.clip,
         )
-        self.identity = _identity(spec, data, task, digest)
+        self.identity = identity(spec, data, task, digest)
         self.checkpoints = Checkpoints(run / "checkpoints", spec.keep_checkpoints)
         self.at = _Counters()
         self.names = ["loss", *(term.name for term in task.terms)]
@@ -306,7 +306,7 @@ class _Loop:
             progress.say(f"nothing to resume in {run}: training starts from the beginning")
             return False
         state = checkpoint.state
-        _same_run(state["identity"], self.identity, run)
+        require_same_run(state["identity"], self.identity, run)
         self.task.load_state_dict(checkpoint.task)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.at = _Counters(**state["counters"])
@@ -327,30 +327,6 @@ class _Loop:
         if wanted == "auto":
             wanted = device == "cuda" and self.task.padded
         return torch.autocast(device, dtype=torch.bfloat16) if wanted else nullcontext()
-
-
-def _identity(spec: TrainingSpec, data: TrainingSet, task: Task, digest: str | Mapping[str, str]) -> dict[str, Any]:
-    """What decides the result, by name."""
-    named = {"recipe and data": digest} if isinstance(digest, str) else dict(digest)
-    settings = spec.model_dump(mode="json", exclude=_FREE_TO_CHANGE)
-    return {
-        **named,
-        **{f"training.{name}": value for name, value in settings.items()},
-        "number of texts": len(data),
-        "towers": task.mode,
-        "objectives": [repr(term) for term in task.terms],
-    }
-
-
-def _same_run(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
-    changed = [name for name in (*before, *(n for n in now if n not in before)) if before.get(name) != now.get(name)]
-    if changed:
-        said = "; ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed)
-        raise InputError(
-            f"this run cannot be resumed, for it was a different one: {said}",
-            where=str(run),
-            fix="put back what changed, or start a new run in another folder",
-        )
 
 
 @contextmanager

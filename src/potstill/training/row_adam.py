@@ -51,7 +51,9 @@ class RowAdam:
             if with_gradient:
                 self._step(name, *_merged(with_gradient), learning_rate)
 
-    def _step(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
+    def _step(
+        self, name: str, table: Tensor, rows: Tensor, values: Tensor, gradient: Tensor, learning_rate: float
+    ) -> None:
         state = self._state.get(name)
         if state is None:
             second = torch.zeros(table.shape[0], 1, dtype=torch.float32, device=table.device)
@@ -63,7 +65,7 @@ class RowAdam:
         state.updates.index_copy_(0, rows, updates)
         correction = (1 - self.beta2 ** updates.double()).sqrt_().float()
         step = learning_rate / second.sqrt_().div_(correction).add_(self.eps)
-        table.index_copy_(0, rows, table.index_select(0, rows).addcmul_(gradient, step, value=-1))
+        table.index_copy_(0, rows, values.addcmul_(gradient, step, value=-1))
 
     def state_dict(self) -> dict[str, Tensor]:
         """All state as flat names -> tensors; the tensors are those in use, not copies."""
@@ -78,14 +80,14 @@ class RowAdam:
         self._state = {name: _Rows(tensors[f"{name}.second"], tensors[f"{name}.updates"]) for name in names}
 
 
-def _merged(uses: list[TouchedRows]) -> tuple[Tensor, Tensor, Tensor]:
-    """All uses of a table as one: table, distinct rows, and the sums of their gradients."""
+def _merged(uses: list[TouchedRows]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All uses of a table as one: table, distinct rows, a copy of these rows, and the sums of their gradients."""
     gradients = [use.sub.grad for use in uses if use.sub.grad is not None]
     table = uses[0].table
     if len(uses) == 1:
-        return table, uses[0].rows, gradients[0]
+        return table, uses[0].rows, uses[0].sub.detach(), gradients[0]
     rows, places = torch.unique(torch.cat([use.rows for use in uses]), return_inverse=True)
     total = torch.zeros(rows.shape[0], table.shape[1], dtype=table.dtype, device=table.device)
     for place, gradient in zip(places.split([len(use.rows) for use in uses]), gradients, strict=True):
         total.index_add_(0, place, gradient)
-    return table, rows, total
+    return table, rows, table.index_select(0, rows), total

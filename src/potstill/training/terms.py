@@ -47,6 +47,7 @@ def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Te
 
     Raises:
         InputError: no objective at all, or one that means nothing.
+        ValueError: `documents: auto`, which depends on the size of the corpus, was not settled before.
     """
     if not specs:
         raise InputError("there is nothing to train for", where="objectives", fix="add one, for example match:l2")

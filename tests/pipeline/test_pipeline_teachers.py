@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from sentence_transformers import SentenceTransformer
 
 import potstill
 from potstill.errors import InputError
+from potstill.evaluation import measure_costs
+from potstill.report.table import evaluation_table
 
 
 def write_index(folder: Path, encoder: Path, collection: Path) -> dict[str, bytes]:
@@ -73,7 +77,9 @@ def test_two_models(tmp_path: Path, tiny_collection: Path, tiny_encoder: Path, s
 
 
 @pytest.mark.parametrize("api", ["openai", "tei"])
-def test_service(api: str, tmp_path: Path, tiny_collection: Path, signals: Path):
+def test_service(api: str, tmp_path: Path, tiny_collection: Path, monkeypatch: pytest.MonkeyPatch):
+    few = partial(measure_costs, latency_queries=4, turn=2, batch_queries=8, rounds=1)
+    monkeypatch.setattr(import_module("potstill.pipeline.assess"), "measure_costs", few)
     run = tmp_path / "run"
     with running() as service:
         url = service.url + ("/v1" if api == "openai" else "")
@@ -92,6 +98,7 @@ def test_service(api: str, tmp_path: Path, tiny_collection: Path, signals: Path)
     record = check_run(run, found)
     assert record["teacher"]["dimensions"] == 8
     assert found["cost"]["teacher"]["parameters"] is None
+    assert "queries/s" in evaluation_table(found)
     assert again["systems"] == found["systems"]
     corpus = [json.loads(line)["text"] for line in (tiny_collection / "corpus.jsonl").read_text().splitlines()]
     assert not [text for text in new if any(document in text for document in corpus)], "documents were asked for twice"

@@ -16,12 +16,7 @@ def evaluation_table(found: dict[str, Any]) -> str:
         for name, teacher in found["systems"]["teacher"].items():
             kept = found["retention"][name]
             student = found["systems"]["student"][name]
-            value = (
-                "not defined"
-                if kept["value"] is None
-                else (f"{kept['value']:.4f} ({kept['low']:.4f} to {kept['high']:.4f})")
-            )
-            lines.append(f"{name:<12}{teacher:>9.4f}{student:>9.4f}   {value:<28} {kept['p']:>7.4f}")
+            lines.append(f"{name:<12}{teacher:>9.4f}{student:>9.4f}   {_kept(kept):<28} {kept['p']:>7.4f}")
     else:
         lines.append(f"{found['collection']}: nothing was judged, so only agreement with the teacher is known")
     for name, shared in found["agreement"].items():
@@ -31,11 +26,7 @@ def evaluation_table(found: dict[str, Any]) -> str:
         )
     for width, prefix in (found.get("prefixes") or {}).items():
         for name, kept in prefix.get("retention", {}).items():
-            if kept["value"] is not None:
-                lines.append(
-                    f"first {width} dimensions: retention of {name} {kept['value']:.4f} "
-                    f"({kept['low']:.4f} to {kept['high']:.4f})"
-                )
+            lines.append(f"first {width} dimensions: retention of {name} {_kept(kept)}")
     for name, cost in found["cost"].items():
         size = f"{cost['parameters']:,} numbers, {cost['bytes'] / 1e6:,.1f} MB, " if cost["parameters"] else ""
         lines.append(
@@ -43,3 +34,12 @@ def evaluation_table(found: dict[str, Any]) -> str:
             f"{cost['queries_per_s']:,.0f} queries/s in batches"
         )
     return "\n".join(lines)
+
+
+def _kept(retention: dict[str, Any]) -> str:
+    """A retention with its interval, as far as there are any: both need queries that the teacher answers."""
+    if retention["value"] is None:
+        return "not defined"
+    if retention["low"] is None:
+        return f"{retention['value']:.4f} (no interval)"
+    return f"{retention['value']:.4f} ({retention['low']:.4f} to {retention['high']:.4f})"

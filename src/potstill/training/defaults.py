@@ -24,7 +24,7 @@ class Defaults:
 
 DEFAULTS = {
     "static": Defaults(
-        learning_rate=0.15, epochs=4, tokens_per_batch=16_384, max_texts_per_batch=512, dense_factor=0.02
+        learning_rate=0.15, epochs=4, tokens_per_batch=16_384, max_texts_per_batch=512, dense_factor=0.05
     ),
     "layers": Defaults(learning_rate=3e-4, epochs=3, tokens_per_batch=4_096, max_texts_per_batch=256),
     "tiny": Defaults(learning_rate=1e-3, epochs=10, tokens_per_batch=4_096, max_texts_per_batch=256),

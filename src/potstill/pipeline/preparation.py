@@ -65,7 +65,7 @@ def build_task(recipe: Recipe, collection: Collection, teacher: VectorTeacher, q
         other = build_tower(recipe.student, teacher, texts, seed, role="document")
     return Task(
         tower,
-        build_terms(settled(recipe, collection.document_count)),
+        build_terms(settled(recipe, collection.document_count), unit=tower.normalize or teacher.metric == "cosine"),
         mode=recipe.towers,
         document_tower=other,
         metric=teacher.metric,

@@ -108,13 +108,16 @@ class StaticTower(Tower):
             weight.requires_grad_()
             self._touched.append(TouchedRows(self.table, rows, table))
             self._touched.append(TouchedRows(self.weight, rows, weight))
-        vectors = table * (weight * self.scale)
-        if self.unknown is not None:
-            vectors = vectors * (rows != self.unknown)[:, None]
         if len(rows) == 0:  # embedding_bag refuses an empty table; every text is empty
             pooled = torch.zeros(len(tokens), self.table.shape[1], device=device)
         else:
-            pooled = F.embedding_bag(places, vectors, offsets, mode="mean")
+            # Weights go in per token, not per row: the scaled table is never written out.
+            factor = (weight * self.scale).squeeze(1)
+            if self.unknown is not None:
+                factor = factor * (rows != self.unknown)
+            lengths = torch.from_numpy(np.repeat(tokens.lengths, tokens.lengths).astype(np.float32)).to(device)
+            share = factor.index_select(0, places) / lengths
+            pooled = F.embedding_bag(places, table, offsets, mode="sum", per_sample_weights=share)
         out = pooled if self.head is None else self.head(pooled)
         return F.normalize(out, dim=1) if self.normalize else out
 

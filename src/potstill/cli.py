@@ -42,6 +42,10 @@ Settings = Annotated[
 ]
 
 
+# The base of all usage errors: click's ClickException, or the copy of it that newer typers bring along.
+_Usage: type[Exception] = typer.BadParameter.__mro__[2]
+
+
 @app.command()
 def distill(
     recipe: RecipeFile = None,
@@ -209,23 +213,22 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _guarded(call: Callable[[], Any]) -> int:
-    import click
-
     try:
         code = call()
+        if code == Interrupted.exit_code:  # what newer typers make of Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as error:
-        return int(error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        _err(error.format_message())
-        return 2
-    except click.ClickException as error:
-        _err(f"potstill: {_plain(error.format_message())}\n  What to do: see potstill --help")
+    except _Usage as error:
+        said = error.format_message()  # type: ignore[attr-defined]
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help; newer typers have printed it
+            _err(said)
+        else:
+            _err(f"potstill: {_plain(said)}\n  What to do: see potstill --help")
         return 2
     except PotstillError as error:
         _err(f"potstill: {error}")
         return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         fix = "start again; teacher signals are kept, --resume goes on with a run"
         _err(f"potstill: {Interrupted('stopped', fix=fix)}")
         return Interrupted.exit_code
@@ -234,6 +237,9 @@ def _guarded(call: Callable[[], Any]) -> int:
             raise
         _err(f"potstill: {MissingExtra((error.name or 'a package').partition('.')[0], 'train')}")
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if os.environ.get("POTSTILL_DEBUG"):
             raise

@@ -16,7 +16,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Distil all-MiniLM-L6-v2 on SciFact and evaluate on its test split; the second run reuses the teacher's signals.
 demo: setup
 	rm -rf runs/demo
-	$(BIN)/potstill distill --collection examples/scifact --teacher $(DEMO_TEACHER) --student static --out runs/demo
+	$(BIN)/potstill distill --collection examples/scifact --teacher $(DEMO_TEACHER) \
+		--set teacher.name=all-MiniLM-L6-v2 --student static --out runs/demo
 
 test: setup
 	$(BIN)/pytest -q -n 2 -m "not heavy"

@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.students.loading import load
+    from potstill.api import Run, distill
+    from potstill.students.loading import Student, load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["Run", "Student", "__version__", "distill", "load"]
 
-_HOMES = {"load": "potstill.students.loading"}  # imported at first use: `import potstill` stays light
+# Imported at first use: `import potstill` stays light.
+_HOMES = {
+    "Run": "potstill.api",
+    "Student": "potstill.students.loading",
+    "distill": "potstill.api",
+    "load": "potstill.students.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -61,19 +61,20 @@ def distill(
     """Distil a student from a teacher on a collection, evaluate both, and write a run folder."""
     if out is None:
         raise InputError("there is no output folder", where="--out", fix="add --out RUN")
-    from .recipe import load_recipe
+    from .api import distill as run
 
-    flags = {"collection": collection, "teacher": teacher, "student": student, "towers": towers}
-    source = recipe
-    if resume and recipe is None:
-        from .pipeline.runfolder import RECIPE, recorded
-
-        recorded(out)  # a run that is not there is told before anything else
-        source = out / RECIPE
-    resolved = load_recipe(source, flags=flags, settings=settings or ())
-    from . import pipeline
-
-    _print_evaluation(pipeline.distill(resolved, out, resume=resume, signals=signals))
+    done = run(
+        collection,
+        teacher,
+        student,
+        out=out,
+        towers=towers,
+        recipe=recipe,
+        settings=settings or (),
+        resume=resume,
+        signals=signals,
+    )
+    _print_evaluation(done.evaluation)
     _say(f"\nrun: {out}/  (student/, evaluation.json, metrics.jsonl, recipe.yaml, report.html)")
 
 

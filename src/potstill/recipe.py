@@ -35,12 +35,14 @@ class Lengths(_Strict):
 
 
 class TeacherSpec(_Strict):
-    """A teacher: a model (`model`, or `query_model` and `document_model`), an HTTP service (`url`), or vectors on disk.
+    """A teacher (and the `name` that reports give it): a model (`model`, or `query_model` and `document_model`), an HTTP service (`url`), or vectors on disk.
 
     `index` names a file of existing document vectors (`.npy` or safetensors with an ids file beside it, or Parquet with
     `id` and `vector` columns); documents are then never encoded. `query_vectors` does the same for queries.
     """
 
+    name: str | None = None
+    name: str | None = None
     model: str | None = None
     query_model: str | None = None
     document_model: str | None = None

@@ -35,6 +35,12 @@ def open_teacher(spec: TeacherSpec) -> VectorTeacher:
     if spec.index or spec.query_vectors:
         from .with_vectors import TeacherWithVectors
 
-        return TeacherWithVectors(spec, model)
+        return _named(TeacherWithVectors(spec, model), spec)
     assert model is not None  # TeacherSpec sees to it
-    return model
+    return _named(model, spec)
+
+
+def _named(teacher: VectorTeacher, spec: TeacherSpec) -> VectorTeacher:
+    if spec.name:
+        teacher.name = spec.name
+    return teacher

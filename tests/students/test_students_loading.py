@@ -173,6 +173,16 @@ def test_one_string_is_not_a_list(run, tiny_encoder):
                 potstill.load(path).encode_queries(text)
 
 
+def test_odd_texts(run):
+    encoder = load_encoder(run / "student")
+    broken = encoder.encode(["copper \ud83d", "copper \ud83d still"])
+    np.testing.assert_allclose(broken, encoder.encode(["copper ?", "copper ? still"]), atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(["copper \ud83d"]), broken[:1], atol=1e-6)
+    for texts in ([None], ["copper", 3]):
+        with pytest.raises(InputError, match="must be a string"):
+            encoder.encode(texts)
+
+
 def test_batches_and_single_texts_agree(run):
     encoder = load_encoder(run / "student")
     many = [f"the {word} of {other}" for word in ("heart", "storm", "moon") for other in ("copper", "cask", "")] * 300

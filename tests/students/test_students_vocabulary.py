@@ -181,8 +181,8 @@ def test_worth_of_a_phrase_by_hand():
 
 def test_counts_by_hand():
     tokenizer = wordpiece()
-    counts = token_counts(tokenizer, lambda: iter(["heart storms", "Heart ☃", ""]))
-    assert counts.sum() == 4
+    counts = token_counts(tokenizer, lambda: iter(["heart storms", "Heart ☃", "", "\ud83d"]))
+    assert counts.sum() == 5
     assert counts[tokenizer.token_to_id("heart")] == 2
     assert counts[unknown_id(tokenizer)] == 1
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..progress import say
+from .tokens import encode_texts, whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +40,7 @@ def token_counts(tokenizer: Tokenizer, texts: Texts) -> np.ndarray:
     """How often each entry of a tokenizer occurs, int64 `(V,)`; special tokens are not added."""
     counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
     for chunk in chunks(texts(), _TEXTS_PER_CALL):
-        encodings = tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+        encodings = encode_texts(tokenizer, chunk)
         ids = np.fromiter((i for encoding in encodings for i in encoding.ids), dtype=np.int64)
         counts += np.bincount(ids, minlength=len(counts))
     return counts
@@ -103,7 +104,7 @@ def _word_stream(tokenizer: Tokenizer, texts: Texts) -> tuple[list[str], np.ndar
     numbers: dict[str, int] = {}
     parts: list[np.ndarray] = []
     for text in texts():
-        clean = normalizer.normalize_str(text) if normalizer is not None else text
+        clean = normalizer.normalize_str(whole(text)) if normalizer is not None else whole(text)
         row = [
             numbers.setdefault(piece, len(numbers)) if piece[0].isalnum() or piece[0] == "_" else -1
             for piece in _PIECES.findall(clean)

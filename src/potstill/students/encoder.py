@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..recipe import Role
 from .saving import stored
+from .tokens import encode_texts
 
 _TEXTS_PER_CALL = 1024
 
@@ -99,7 +100,7 @@ class StaticEncoder:
             chunk = texts[start : start + _TEXTS_PER_CALL]
             if prompt:
                 chunk = [prompt + text for text in chunk]
-            encodings = self.tokenizer.encode_batch_fast(list(chunk), add_special_tokens=False)
+            encodings = encode_texts(self.tokenizer, list(chunk))
             # One gather and sum a text: a text's rows stay in the cache, which beats one big segmented sum.
             for row, encoding in enumerate(encodings, start):
                 ids = encoding.ids
@@ -115,7 +116,10 @@ class StaticEncoder:
 
     def _one(self, text: str) -> np.ndarray:
         """The same for one text, without anything that costs a microsecond: this is what a user waits for."""
-        ids = self.tokenizer.encode(self.prompt + text if self.prompt else text, None, False, False).ids
+        if self.prompt:
+            text = self.prompt + text
+        # A batch of one: unlike `encode` it works out no character offsets.
+        ids = encode_texts(self.tokenizer, [text])[0].ids
         if not ids:
             return np.zeros((1, self.dimensions), dtype=np.float32)
         vector: np.ndarray = np.add.reduce(self.table.take(ids, 0), 0)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..recipe import Role
-from .tokens import Tokens
+from .tokens import Tokens, encode_texts
 from .tower import TouchedRows, Tower
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class StaticTower(Tower):
         parts = []
         for start in range(0, len(texts), _TEXTS_PER_CALL):
             chunk = [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]]
-            ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
+            ids = [encoding.ids for encoding in encode_texts(self.tokenizer, chunk)]
             truncated = 0
             if self.max_length is not None:
                 truncated = sum(len(row) > self.max_length for row in ids)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,26 @@ class Tokens:
         ids = np.full(mask.shape, pad, dtype=np.int64)
         ids[mask] = self.ids
         return ids, mask.astype(np.int64)
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> list[Any]:
+    """`tokenizers` encodings of texts; half a surrogate pair, which is no text, is read as a question mark.
+
+    Raises:
+        InputError: something that is no string.
+    """
+    try:
+        encodings: list[Any] = tokenizer.encode_batch_fast(texts, add_special_tokens=special)
+    except TypeError:
+        odd = next((text for text in texts if not isinstance(text, str)), None)
+        if odd is not None:
+            raise InputError(
+                f"a text must be a string, not {type(odd).__name__}", fix="give a list of strings"
+            ) from None
+        encodings = tokenizer.encode_batch_fast([whole(text) for text in texts], add_special_tokens=special)
+    return encodings
+
+
+def whole(text: str) -> str:
+    """The text with halves of surrogate pairs replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

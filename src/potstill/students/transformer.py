@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..recipe import Role
-from .tokens import Tokens
+from .tokens import Tokens, encode_texts
 from .tower import Tower
 
 _TEXTS_PER_CALL = 1024
@@ -81,7 +81,7 @@ class TransformerTower(Tower):
             chunk = [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]]
             if lower:
                 chunk = [text.lower() for text in chunk]
-            encodings = self._backend.encode_batch_fast(chunk, add_special_tokens=True)
+            encodings = encode_texts(self._backend, chunk, special=True)
             cut = sum(bool(encoding.overflowing) for encoding in encodings)
             parts.append(Tokens.of([encoding.ids for encoding in encodings], cut, prompt=excluded))
         return Tokens.join(parts)

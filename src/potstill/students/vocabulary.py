@@ -42,7 +42,7 @@ def with_phrases(tokenizer: Tokenizer, phrases: Sequence[str]) -> Tokenizer:
 
     They are *added tokens* of the tokenizers library: found by one automaton (leftmost, longest) in the normalised
     text, so upper case and accents matter no more than for other entries, and only between word boundaries. Plain
-    `tokenizers` and sentence-transformers read them from `tokenizer.json`; 30,000 of them cost a query about three
+    `tokenizers` and sentence-transformers read them from `tokenizer.json`; 30,000 of them cost a query less than ten
     microseconds. The space before a phrase belongs to it, for tokenizers that would make an entry of it.
     """
     from tokenizers import AddedToken, Tokenizer

@@ -141,7 +141,7 @@ def signals_ls(signals: Signals = None) -> None:
     """List the tables of the store."""
     from .signals import listing
 
-    entries = listing(signals)
+    entries = listing(_store(signals))
     for entry in entries:
         _say(str(entry))
     _say(
@@ -155,7 +155,7 @@ def signals_verify(signals: Signals = None) -> None:
     """Check every shard against its checksum."""
     from .signals import verify
 
-    problems = verify(signals)
+    problems = verify(_store(signals))
     for problem in problems:
         _say(str(problem))
     if problems:
@@ -178,8 +178,14 @@ def signals_gc(
     from .signals import gc
 
     older = timedelta(days=older_than_days) if older_than_days is not None else None
-    freed = gc(signals, older_than=older, model=model, dry_run=dry_run)
+    freed = gc(_store(signals), older_than=older, model=model, dry_run=dry_run)
     _say(f"{'would free' if dry_run else 'freed'} {freed / 1e6:,.1f} MB")
+
+
+def _store(signals: Path | None) -> Path | None:
+    if signals is not None and not signals.exists():
+        raise InputError("there is no signal store here", where=str(signals), fix="check the path given to --signals")
+    return signals
 
 
 def _print_evaluation(found: dict[str, Any]) -> None:

@@ -35,13 +35,13 @@ class Lengths(_Strict):
 
 
 class TeacherSpec(_Strict):
-    """A teacher (and the `name` that reports give it): a model (`model`, or `query_model` and `document_model`), an HTTP service (`url`), or vectors on disk.
+    """A teacher: a model (`model`, or `query_model` and `document_model`), an HTTP service (`url`), or vectors on disk.
 
+    `name` is what reports call it; None: the model's id, the folder's or the file's name.
     `index` names a file of existing document vectors (`.npy` or safetensors with an ids file beside it, or Parquet with
     `id` and `vector` columns); documents are then never encoded. `query_vectors` does the same for queries.
     """
 
-    name: str | None = None
     name: str | None = None
     model: str | None = None
     query_model: str | None = None
@@ -280,6 +280,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
         data = yaml.safe_load(text)
     except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
+        if mark and not text[mark.index :].strip():  # the end of the file says nothing: where was it opened?
+            mark = getattr(error, "context_mark", None) or mark
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or f"not valid YAML ({error})"
         raise InputError(f"cannot read the YAML: {problem}", where=f"{path}{line}", fix="mend the line") from None

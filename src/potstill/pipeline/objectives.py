@@ -27,10 +27,7 @@ def with_defaults(recipe: Recipe) -> Recipe:
 
 def settled(recipe: Recipe, documents: int) -> tuple[ObjectiveSpec, ...]:
     """The objectives with `documents: auto` decided for a corpus of this many documents."""
-    if recipe.towers != "asymmetric":
-        choice = "batch"
-    else:
-        choice = "all" if documents <= _ALL else "sample"
+    choice = "batch" if recipe.towers != "asymmetric" else "all" if documents <= _ALL else "sample"
     return tuple(
         spec.model_copy(update={"documents": choice}) if spec.documents == "auto" else spec
         for spec in recipe.objectives

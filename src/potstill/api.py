@@ -75,7 +75,7 @@ def distill(
         recorded(path)
         source = path / RECIPE
     if isinstance(settings, Mapping):
-        settings = [f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()]
+        settings = [f"{key}={json.dumps(value, default=str, ensure_ascii=False)}" for key, value in settings.items()]
     resolved = load_recipe(source, flags=flags, settings=settings)
     from . import pipeline
 

@@ -91,11 +91,9 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], *, special: bool = False)
     try:
         encodings: list[Any] = tokenizer.encode_batch_fast(texts, add_special_tokens=special)
     except TypeError:
-        odd = next((text for text in texts if not isinstance(text, str)), None)
-        if odd is not None:
-            raise InputError(
-                f"a text must be a string, not {type(odd).__name__}", fix="give a list of strings"
-            ) from None
+        odd = [type(text).__name__ for text in texts if not isinstance(text, str)]
+        if odd:
+            raise InputError(f"a text must be a string, not {odd[0]}", fix="give a list of strings") from None
         encodings = tokenizer.encode_batch_fast([whole(text) for text in texts], add_special_tokens=special)
     return encodings
 

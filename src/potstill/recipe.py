@@ -94,7 +94,7 @@ class StudentSpec(_Strict):
     rank: int | None = Field(default=None, ge=4)
     vocabulary: Literal["teacher", "trimmed", "corpus"] | None = None
     vocabulary_size: int | None = Field(default=None, ge=32)
-    phrases: int | None = Field(default=None, ge=0)
+    phrases: int = Field(default=0, ge=0)
     parameters: int | None = Field(default=None, ge=1_000)
     model: str | None = None
     pooling: Literal["mean", "cls"] | None = None
@@ -138,6 +138,7 @@ class QueriesSpec(_Strict):
     spans: float = Field(default=1.0, ge=0)
     phrases: float = Field(default=1.0, ge=0)
     keywords: float = Field(default=1.0, ge=0)
+    documents: float = Field(default=1.0, ge=0)
     held_out: int = Field(default=500, ge=10)
 
 

@@ -142,7 +142,8 @@ def test_documents_are_those_that_the_texts_were_cut_from(collection: Collection
 
 
 def test_shares_are_kept_where_there_is_enough(collection: Collection):
-    spec = QueriesSpec(cap=100, held_out=10, other_splits=False, titles=0, phrases=0, sentences=1, spans=3, keywords=1)
+    weights = {"titles": 0, "phrases": 0, "documents": 0, "sentences": 1, "spans": 3, "keywords": 1}
+    spec = QueriesSpec(cap=100, held_out=10, other_splits=False, **weights)
     found = made(collection, spec)
     assert set(found.counts) == {"sentences", "spans", "keywords"}
     drawn = Counter(found.sources)
@@ -196,7 +197,8 @@ def test_endless_sentences_are_left_out_and_counted(folder: Path, tmp_path: Path
     )
     found = training_queries(open_collection(tmp_path), SPEC, seed=0, exclude_ids=set())
     assert found.excluded["longer than 2,000 characters"] == 1
-    assert max(map(len, found.texts)) <= 2_000
+    lengths = {source: len(text) for text, source in zip(found.texts, found.sources, strict=True) if len(text) > 2_000}
+    assert set(lengths) <= {"documents"}
 
 
 def test_a_japanese_corpus_without_titles(tmp_path: Path):
@@ -220,7 +222,7 @@ def test_a_japanese_corpus_without_titles(tmp_path: Path):
     ]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = training_queries(open_collection(tmp_path), SPEC, seed=0, exclude_ids=set())
-    assert {"sentences", "spans", "phrases", "keywords"} == set(found.counts)
+    assert {"sentences", "spans", "phrases", "keywords", "documents"} == set(found.counts)
     assert "蒸留釜" in {*found.texts, *found.held_out}
 
 

@@ -20,6 +20,7 @@ from .sources import SOURCES, CorpusWords, cut
 
 _SAMPLE = 20_000  # documents that cuts are made from; a corpus of any size is read once and no more of it is held
 _LONGEST = 2_000  # characters; a longer "sentence" is a table or a list, not a query
+_LONGEST_DOCUMENT = 10_000  # the same for whole documents; teachers read the beginning of such a one
 
 
 @dataclass
@@ -130,7 +131,8 @@ def _take(
     forbidden: set[str],
     excluded: dict[str, int],
 ) -> None:
-    text = " ".join(text.split())
+    if source != "documents":  # these stay as they are: the teacher has read just this text
+        text = " ".join(text.split())
     key = normalise(text)
     if not key:
         excluded["empty"] += 1
@@ -189,13 +191,15 @@ def _draw(
     # Scarce sources first: a title that is also a sentence counts as a title.
     for name in shares:
         before = len(taken)
+        longest = _LONGEST_DOCUMENT if name == "documents" else _LONGEST
+        too_long = f"longer than {longest:,} characters"
         for number, document in sample:
             rng = random.Random(_rank(seed, name, document.id))
             for text in cut(document, name, corpus, rng):
-                if len(text) <= _LONGEST:
+                if len(text) <= longest:
                     _take(text, name, number, taken, forbidden, excluded)
                 else:
-                    excluded["longer than 2,000 characters"] = excluded.get("longer than 2,000 characters", 0) + 1
+                    excluded[too_long] = excluded.get(too_long, 0) + 1
         pools[name] = list(taken.values())[before:]
     quotas = share_out(wanted, shares, {name: len(pool) for name, pool in pools.items()})
     drawn: list[tuple[str, str, int]] = []

@@ -1,4 +1,4 @@
-"""Label-free training queries cut from documents: titles, sentences, spans, phrases, keyword draws."""
+"""Label-free training queries cut from documents: titles, sentences, spans, phrases, keyword draws, whole documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..collection import Document
 from .words import frequent_words, phrases, sentences, unspaced, words
 
-SOURCES = ("titles", "sentences", "spans", "phrases", "keywords")
+SOURCES = ("titles", "sentences", "spans", "phrases", "keywords", "documents")
 
 # Lengths are drawn from these: search queries are short, and a static student must know single words well.
 _SPAN_WORDS = (2, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12, 15)
@@ -94,10 +94,16 @@ def _keywords(document: Document, corpus: CorpusWords, rng: random.Random) -> It
         yield " ".join(candidates[i] for i in drawn)
 
 
+def _documents(document: Document, corpus: CorpusWords, rng: random.Random) -> Iterator[str]:
+    if document.full:
+        yield document.full
+
+
 _CUTTERS: dict[str, Callable[[Document, CorpusWords, random.Random], Iterator[str]]] = {
     "titles": _titles,
     "sentences": _sentences,
     "spans": _spans,
     "phrases": _phrases,
     "keywords": _keywords,
+    "documents": _documents,
 }

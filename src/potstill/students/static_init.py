@@ -23,7 +23,6 @@ from .vocabulary import CORPUS_SIZE, corpus_tokenizer, entry_text, occurring, tr
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-DEFAULT_PHRASES = 30_000
 _SIF = 1e-3
 _MOST_UNKNOWN = 0.05
 _BUDGET_RANK = 128
@@ -41,8 +40,7 @@ def build_static(spec: StudentSpec, anatomy: Anatomy, texts: Texts, seed: int) -
     """Build the tower; see `build_tower`."""
     texts = sampled(texts)
     base, counts, own = _base(spec, anatomy, texts)
-    wanted = DEFAULT_PHRASES if own and spec.phrases is None and spec.parameters is None else spec.phrases or 0
-    phrases = frequent_phrases(base, texts, wanted)
+    phrases = frequent_phrases(base, texts, spec.phrases)
     size = fit(spec, anatomy.dimensions, int(occurring(base, counts).sum()) + len(phrases))
     tokenizer, old = base, np.arange(len(counts))
     too_many = size.entries is not None and size.entries < len(counts) + len(phrases)
@@ -179,7 +177,7 @@ def _base(spec: StudentSpec, anatomy: Anatomy, texts: Texts) -> tuple[Tokenizer,
             return base, counts, True
         say(f"student: the teacher's vocabulary does not know {share:.0%} of the texts' tokens; training one on them")
     size = fit(spec, anatomy.dimensions, spec.vocabulary_size or CORPUS_SIZE).entries or CORPUS_SIZE
-    base = corpus_tokenizer(texts, size - (spec.phrases or 0))
+    base = corpus_tokenizer(texts, size - spec.phrases)
     return base, token_counts(base, texts), False
 
 

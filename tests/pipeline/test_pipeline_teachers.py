@@ -43,6 +43,7 @@ def test_existing_index_is_searched_unchanged(
     record = check_run(run, found)
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()} == before
     assert record["teacher"]["documents_cut"] is None
+    assert record["warnings"] == []
     # The same vectors as the model's own: the teacher's measures are those of a run without the index.
     assert found["systems"]["teacher"] == pytest.approx(static_run[1]["systems"]["teacher"], abs=1e-9)
     assert read(run / "student" / "potstill.json")["teacher"]["index"] == teacher["index"]
@@ -53,6 +54,18 @@ def test_existing_index_is_searched_unchanged(
     scores = potstill.load(run).encode_queries([row["text"] for row in rows]) @ matrix.T
     scores[:, [ids.index("x1"), ids.index("x2")]] = -np.inf
     assert [ids[i] for i in scores.argmax(axis=1)] == [row["student_top"][0][0] for row in rows]
+
+
+def test_an_index_of_another_model_is_warned_of(
+    tmp_path: Path, tiny_collection: Path, tiny_encoder: Path, signals: Path
+):
+    from tiny import make_tiny_encoder
+
+    write_index(tmp_path / "index", make_tiny_encoder(tmp_path / "other", seed=9), tiny_collection)
+    teacher = {"model": str(tiny_encoder), "index": str(tmp_path / "index" / "vectors.npy")}
+    found = quick_run(tmp_path / "run", collection=tiny_collection, teacher=teacher, signals=signals)
+    record = check_run(tmp_path / "run", found)
+    assert any("another model" in warning for warning in record["warnings"])
 
 
 def test_index_alone_cannot_teach_queries(tmp_path: Path, tiny_collection: Path, tiny_encoder: Path, signals: Path):

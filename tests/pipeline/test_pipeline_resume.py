@@ -16,7 +16,7 @@ from pipeline_runs import check_evaluation, lines, read
 
 from potstill.cli import run as cli
 
-EPOCHS = 120
+EPOCHS = 60
 SETTINGS = (
     "queries.cap=80",
     f"training.epochs={EPOCHS}",
@@ -81,11 +81,13 @@ def test_stopped_in_training_politely_and_then_not(
 
     process = start(command)
     until(lambda: steps(run) >= 20, process)
+    process.send_signal(signal.SIGSTOP)
     capfd.readouterr()
     assert cli(command) == 2, "two runs in one folder"
     assert cli([*command, "--resume"]) == 2
     assert capfd.readouterr().err.count("another process is working in this folder") == 2
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "--resume" in said
@@ -133,15 +135,21 @@ def test_killed_after_training(
     assert f"resumed at step {EPOCHS * 5}\n" in capfd.readouterr().err
     assert weights(run) == weights(undisturbed)
     assert (run / "report.html").is_file()
+    # Not with another recipe, which leaves the run's own recipe alone.
+    before = (run / "recipe.yaml").read_bytes()
+    changed = ["--resume", "--set", "training.learning_rate=0.5"]
+    assert cli(["distill", "--out", str(run), "--signals", str(signals), *changed]) == 2
+    assert "training.learning_rate was" in capfd.readouterr().err
+    assert (run / "recipe.yaml").read_bytes() == before
     # A finished run may be resumed too: everything is there, and stays as it is.
     assert cli(["distill", "--out", str(run), "--signals", str(signals), "--resume"]) == 0
     assert weights(run) == weights(undisturbed)
 
 
 def test_killed_while_the_teacher_works(tmp_path: Path, tiny_collection: Path, capfd: pytest.CaptureFixture[str]):
-    settings = ["--set", "student.vocabulary_size=300", "--set", "training.epochs=2", "--set", "evaluate.cost=false"]
+    settings = ["--set", "student.vocabulary_size=100", "--set", "training.epochs=2", "--set", "evaluate.cost=false"]
     with running() as service:
-        settings += ["--set", f"teacher.url={service.url}/v1", "--set", "teacher.batch_size=4"]
+        settings += ["--set", f"teacher.url={service.url}/v1", "--set", "teacher.batch_size=8"]
 
         def command(out: str, signals: str) -> list[str]:
             return arguments(tiny_collection, "any", tmp_path / out, tmp_path / signals, *settings)

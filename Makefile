@@ -20,10 +20,10 @@ demo: setup
 		--set teacher.name=all-MiniLM-L6-v2 --student static --out runs/demo
 
 test: setup
-	$(BIN)/pytest -q -n 2 -m "not heavy"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not heavy"
 
 test-all: setup
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check src tests benchmarks

@@ -1,10 +1,10 @@
-"""Retention of each student on the test split of each collection, with Potstill's defaults: `benchmarks/results/quality.json`.
+"""Retention of each student on the test split of each collection, with Potstill's defaults.
 
     POTSTILL_DATA=DIR python benchmarks/quality.py [--collections scifact ...] [--arms static ...] [--seeds 0 1 2]
 
-Defaults were chosen on the training judgments of SciFact and the training and dev judgments of NFCorpus; the test splits
-are only reported. A finished cell is kept: run it again to go on. Intervals are over queries (paired bootstrap), for each
-seed on its own.
+Writes `benchmarks/results/quality.json`; a finished cell is kept: run it again to go on. Defaults were chosen on the
+training judgments of SciFact and the training and dev judgments of NFCorpus; test splits are only reported. Intervals are
+over queries (paired bootstrap), for each seed on its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 RECIPES = Path(__file__).parents[1] / "recipes"
 ARMS: dict[str, tuple[str, list[str]]] = {
     "static": ("static", []),
-    "static, no phrases": ("static", ["student.phrases=0"]),
+    "static, 30,000 phrases": ("static", ["student.phrases=30000"]),
     "static, no real queries": ("static", ["queries.other_splits=false"]),
     "static, matching alone": ("static", ["objectives=[match:l2]"]),
     "tenth": ("tenth", []),

@@ -170,10 +170,15 @@ class TestInvariants:
         torch.testing.assert_close(low, relation_cross_entropy(*(h.float() for h in halves), 0.02, 0.02, chunk=chunk))
 
 
-def assert_same(got, want):
-    """Values within 1e-5, gradients within 1e-5 of the longest one (a difference of means cancels near the optimum)."""
+def assert_same(got, want, temperature):
+    """Values within 1e-5; gradients within 1e-5 of the longest one, or 1e-6 of the terms that they are made of.
+
+    A gradient is the difference of two means of bank vectors, each 1 / temperature long, which nearly cancel close to
+    the optimum: what float32 can promise there is a part of the terms, in the plain form too.
+    """
     torch.testing.assert_close(got[0], want[0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(got[1], want[1], atol=1e-5 * max(1.0, want[1].norm(dim=1).max().item()), rtol=0)
+    allowed = max(1e-5, 1e-5 * want[1].norm(dim=1).max().item(), 1e-6 / temperature)
+    torch.testing.assert_close(got[1], want[1], atol=allowed, rtol=0)
 
 
 class TestChunks:
@@ -192,7 +197,7 @@ class TestChunks:
         for reduction in ("mean", "none"):
             plain = value_and_gradient(student, teacher, bank, temperature, 0.05, mask, reduction=reduction)
             chunked = value_and_gradient(student, teacher, bank, temperature, 0.05, mask, chunk, reduction=reduction)
-            assert_same(chunked, plain)
+            assert_same(chunked, plain, temperature)
 
     def test_equal_the_plain_form_on_a_long_bank_near_the_optimum(self):
         bank = unit(20_000, 64, seed=3)
@@ -201,7 +206,7 @@ class TestChunks:
         for ts, tt in ((0.02, 0.02), (0.1, 0.02), (0.05, 0.05)):
             plain = value_and_gradient(student, teacher, bank, ts, tt)
             chunked = value_and_gradient(student, teacher, bank, ts, tt, chunk=512)
-            assert_same(chunked, plain)
+            assert_same(chunked, plain, ts)
 
     def test_weights_of_rows_pass_through_the_backward(self):
         student, teacher, bank = unit(4, 6, seed=1), unit(4, 6, seed=2), unit(30, 6, seed=3)

@@ -3,8 +3,8 @@
     POTSTILL_DATA=DIR python benchmarks/quality.py [--collections scifact ...] [--arms static ...] [--seeds 0 1 2]
 
 Writes `benchmarks/results/quality.json`; a finished cell is kept: run it again to go on. Defaults were chosen on the
-training judgments of SciFact and the training and dev judgments of NFCorpus; test splits are only reported. Intervals are
-over queries (paired bootstrap), for each seed on its own.
+training judgments of SciFact and the training and dev judgments of NFCorpus; test splits are only reported.
+Intervals are over queries (paired bootstrap), for each seed on its own.
 """
 
 from __future__ import annotations

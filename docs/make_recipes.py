@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from potstill.recipe import Recipe
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+
+from potstill.recipe import Recipe
 
 PAGE = Path(__file__).with_name("recipes.md")
 MARK = "<!-- keys -->"

@@ -80,6 +80,10 @@ class TeacherSpec(_Strict):
 
 
 def _teacher(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        if len(value) != 1:
+            raise ValueError(f"one teacher, not {len(value)}: objectives that fuse several are not part of recipes yet")
+        value = value[0]
     return {"model": str(value)} if isinstance(value, str | Path) else value
 
 

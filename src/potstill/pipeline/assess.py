@@ -13,6 +13,7 @@ from ..atomic import write_json, write_text
 from ..collection import Collection, open_collection
 from ..errors import InputError
 from ..evaluation import Evaluation, evaluate_pair, evaluate_unjudged, measure_costs, parse_measures
+from ..progress import warn
 from ..recipe import EvaluateSpec, TeacherSpec
 from ..students import Student, load
 from ..teachers import VectorTeacher, open_teacher
@@ -62,6 +63,12 @@ def assess(
             f" {model.dimensions}",
             where=student,
             fix="give the teacher that the student was distilled from",
+        )
+    known = pupil.note.get("teacher_identity")
+    if not own and known and known != model.fingerprint("query").digest():
+        warn(
+            f"{student} was distilled from another teacher ({pupil.note.get('teacher_name')}) than {model.name},"
+            " or from other settings of it: if their spaces differ, its figures will be low"
         )
     documents = document_vectors(model, opened, signals)
     assessment = Assessment(spec, opened, model, documents, signals, None)

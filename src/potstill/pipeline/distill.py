@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..collection import Collection, open_collection
 from ..progress import say, warn
 from ..queries import TrainingQueries
-from ..recipe import Recipe
+from ..recipe import Recipe, TeacherSpec
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .objectives import settled, with_defaults
@@ -104,7 +104,8 @@ class _Run:
         from ..students import save_packed
 
         note = {
-            "teacher": json.loads(self.recipe.teacher.model_dump_json(exclude_defaults=True)),
+            "teacher": json.loads(absolute(self.recipe.teacher).model_dump_json(exclude_defaults=True)),
+            "teacher_identity": teacher.fingerprint("query").digest(),
             "teacher_name": teacher.name,
             "collection": self.recipe.collection,
             "towers": self.recipe.towers,
@@ -199,3 +200,11 @@ class _Run:
 
         write_card(self.run)
         write_report(self.run)
+
+
+def absolute(spec: TeacherSpec) -> TeacherSpec:
+    """The teacher with local folders and files spelled from the root, so that the student finds it from anywhere."""
+    names = ("model", "query_model", "document_model", "index", "index_ids", "query_vectors", "query_vector_ids")
+    found = {name: getattr(spec, name) for name in names if getattr(spec, name) is not None}
+    local = {name: type(value)(Path(value).resolve()) for name, value in found.items() if Path(value).exists()}
+    return spec.model_copy(update=local)

@@ -44,7 +44,7 @@ RESULTS = Path(__file__).parent / "results" / "training_speed.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--collection", default=os.environ.get("POTSTILL_DATA", "") + "/scifact")
+    parser.add_argument("--collection", default=str(Path(os.environ.get("POTSTILL_DATA", "examples"), "scifact")))
     parser.add_argument("--texts", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)

@@ -270,3 +270,9 @@ def test_any_settings_are_a_recipe_or_an_input_error(places: list[list[str]], va
     given_settings = [f"{'.'.join(place)}={value}" for place, value in zip(places, values, strict=False)]
     _, error = outcome(None, flags={"collection": "c", "teacher": "t"} | flags, settings=given_settings)
     assert error is None or error.fix
+
+
+@pytest.mark.parametrize(("given", "meant"), [("stati", "static"), ("layer:0", "layers"), ("tinny:2x64", "tiny")])
+def test_a_misspelt_kind_of_student_is_not_taken_for_a_model(given: str, meant: str):
+    with pytest.raises(InputError, match=f"did you mean `{meant}`"):
+        load_recipe(None, flags={"collection": "c", "teacher": "t", "student": given})

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__
 from .errors import InputError, Interrupted, MissingExtra, PotstillError
+from .version import __version__
 
 app = typer.Typer(
     name="potstill",
@@ -279,6 +279,7 @@ def main() -> None:
     # Potstill says itself what a user must know; the libraries' own bars and notes would bury it.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
     sys.exit(run())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,6 +129,9 @@ def _student(value: Any) -> Any:
         raise ValueError(
             f"cannot read student {value!r}: write static, static:128, layers:0,5, tiny:2x128 or a model id"
         ) from None
+    meant = difflib.get_close_matches(name, ("static", "layers", "tiny"), n=1, cutoff=0.75)
+    if meant and "/" not in value and not Path(value).exists():
+        raise ValueError(f"there is no student {value!r}; did you mean `{meant[0]}`? (a model's folder: ./{value})")
     return {"kind": "model", "model": value}
 
 

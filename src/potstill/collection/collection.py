@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from .checking import Checked, check
+from .finding import find_source
 from .notes import CollectionNotes
 from .records import Document, Qrels, read_documents
-from .source import Source, find_source
+from .source import Source
 
 
 class Collection:

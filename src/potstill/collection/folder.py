@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
+from .hub import is_saved, saved_source, saved_tables, the_one
 from .records import Table
 from .source import Source
 from .tables import JUDGMENT_FORMS, TEXT_FORMS, open_table, stem
@@ -27,8 +28,6 @@ def file_source(path: Path, address: str) -> Source:
 def folder_source(folder: Path, address: str) -> Source:
     """A folder with `corpus`, and, where there are some, `queries` and `qrels`."""
     if is_saved(folder):
-        from .hub import saved_source
-
         return saved_source(folder, address)
     corpus = _tables(folder, "corpus")
     if not corpus:
@@ -40,11 +39,6 @@ def folder_source(folder: Path, address: str) -> Source:
         )
     judgments, unread = _judgments(folder)
     return Source(folder.resolve().name, address, corpus, _tables(folder, "queries"), judgments, unread)
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether Hugging Face's `save_to_disk` made this folder."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def _tables(folder: Path, name: str) -> list[Table]:
@@ -59,8 +53,6 @@ def _tables(folder: Path, name: str) -> list[Table]:
     if not shards.is_dir():
         return [open_table(path) for path in files]
     if is_saved(shards):
-        from .hub import saved_tables, the_one
-
         return [the_one(saved_tables(shards), name, str(shards))]
     found = sorted(path for path in shards.iterdir() if stem(path, TEXT_FORMS))
     if not found:
@@ -84,8 +76,6 @@ def _judgments(folder: Path) -> tuple[dict[str, Table], list[str]]:
     if not qrels.is_dir():
         return tables, unread
     if is_saved(qrels):
-        from .hub import saved_tables
-
         return dict(saved_tables(qrels)), unread
     for path in sorted(qrels.iterdir()):
         split = stem(path, JUDGMENT_FORMS)

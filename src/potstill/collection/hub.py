@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingExtra
-from .folder import is_saved
 from .records import COLUMNS, JUDGED_DOCUMENTS, JUDGED_QUERIES, Cells, Table
 from .source import HUB, Source
 
@@ -79,6 +78,11 @@ def hub_source(address: str) -> Source:
         queries,
         _judgments(path, name, prefix, configs, address),
     )
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether Hugging Face's `save_to_disk` made this folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def saved_source(folder: Path, address: str) -> Source:

@@ -20,6 +20,7 @@ from training_toys import (
 from potstill.errors import InputError
 from potstill.objectives import functional
 from potstill.recipe import ObjectiveSpec
+from potstill.training.checks import check
 from potstill.training.data import ArrayVectors, StoredVectors, TrainingSet
 from potstill.training.task import Outputs, Task
 from potstill.training.terms import build_terms
@@ -53,7 +54,7 @@ def test_a_copy_of_the_teacher_is_perfect(documents, prefixes, mode):
     ]
     other = static_tower(9) if mode == "separate" else None
     task = Task(static_tower(), build_terms(specs), mode=mode, document_tower=other)
-    task.check(data)
+    check(task, data)
     batch = task.prepare(data, np.append(ROWS, data.queries + 1) if mode != "asymmetric" else ROWS, 0)
     losses = task.losses(perfect(batch), batch)
     for name, value in losses.terms.items():
@@ -255,7 +256,7 @@ NO_DOCUMENTS = {"documents": None, "document_tokens": None, "sources": None, "mi
 def test_what_cannot_be_trained_is_told_before_it_starts(specs, mode, change, message):
     task = Task(static_tower(), build_terms(specs), mode=mode)
     with pytest.raises(InputError, match=message) as told:
-        task.check(replace(some_data(), **change))
+        check(task, replace(some_data(), **change))
     assert told.value.fix
 
 

@@ -130,6 +130,7 @@ def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queri
         InputError: names the objective and what it lacks.
     """
     from ..students import Tokens
+    from ..training.checks import check
     from ..training.data import TrainingSet
 
     def nothing(count: int) -> Tokens:
@@ -138,7 +139,8 @@ def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queri
     count, documents = len(queries.texts), collection.document_count
     encoded = task.document_tower is not None
     trained = encoded and any(term.role != "query" for term in task.match_terms)
-    task.check(
+    check(
+        task,
         TrainingSet(
             query_tokens=nothing(count),
             query_targets=_Shape(count, teacher.dimensions),
@@ -147,7 +149,7 @@ def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queri
             sources=queries.documents,
             mined=np.zeros((count, 1), dtype=np.int64),
             trained_documents=np.arange(documents if trained else 0),
-        )
+        ),
     )
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..errors import InputError
 from ..objectives.prefixes import AtPrefixes
 from .data import TrainingSet
-
-if TYPE_CHECKING:
-    from .task import Task
+from .task import Task
 
 
 def check(task: Task, data: TrainingSet) -> None:

@@ -18,6 +18,7 @@ from ..recipe import TrainingSpec
 from . import random_states
 from .batches import Batches
 from .checkpoint import Checkpoints
+from .checks import check
 from .data import TrainingSet
 from .defaults import DEFAULTS, resolved
 from .identity import identity, require_same_run
@@ -96,7 +97,7 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
         PotstillError: the loss is not finite.
     """
-    task.check(data)
+    check(task, data)
     spec = resolved(spec, task.query_tower.kind)
     with _threads(spec.threads), watched() as request:
         return _Loop(task, data, spec, run, validate, resume, digest).run(request)

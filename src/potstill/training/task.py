@@ -18,7 +18,6 @@ from torch import Tensor
 from ..recipe import Role
 from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
-from .checks import check
 from .data import TrainingSet
 from .documents import Candidates, candidates
 from .terms import MatchTerm, ScoreTerm, Term
@@ -135,14 +134,6 @@ class Task(torch.nn.Module):
     def match_terms(self) -> list[MatchTerm]:
         """The terms that compare vectors one by one."""
         return [term for term in self.terms if isinstance(term, MatchTerm)]
-
-    def check(self, data: TrainingSet) -> None:
-        """See that the data has what the terms need.
-
-        Raises:
-            InputError: names the objective and what it lacks.
-        """
-        check(self, data)
 
     def lengths(self, data: TrainingSet) -> np.ndarray:
         """Tokens that each row of the data brings into a batch, `(n, k)`: its own, and its documents' if encoded."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from potstill.api import Run, distill
     from potstill.students.loading import Student, load
 
-__version__ = "0.1.0"
 __all__ = ["Run", "Student", "__version__", "distill", "load"]
 
 # Imported at first use: `import potstill` stays light.

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from .. import __version__
 from ..atomic import write_json, write_text
 from ..errors import InputError
 from ..recipe import Recipe
+from ..version import __version__
 
 RECIPE = "recipe.yaml"
 _LOCK = ".lock"

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import __version__
 from ..atomic import replacing_folder
 from ..errors import InputError
+from ..version import __version__
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -11,8 +11,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ._tensors import require_positive, require_shape
-from .base import Objective
+from ._softened import Softened
+from ._tensors import require_shape
 from .functional import Mask, relation_cross_entropy, relation_summary, score_kl
 from .scores import inner_scores
 
@@ -21,7 +21,7 @@ Preset = Literal["paper-cli", "legacy-2024", "matched"]
 
 
 @dataclass(frozen=True)
-class BankRelations(Objective):
+class BankRelations(Softened):
     """Cross-entropy of the teacher's softmax over a bank of teacher vectors against the student's; `relations:bank`.
 
     Student and bank share the teacher's space, so a student at the minimum can query the teacher's index. The value is
@@ -36,8 +36,6 @@ class BankRelations(Objective):
         chunk: bank rows looked at together; None holds batch x bank products.
     """
 
-    student_temperature: float = 0.05
-    teacher_temperature: float = 0.05
     self_policy: SelfPolicy = "exclude"
     chunk: int | None = None
 
@@ -48,9 +46,10 @@ class BankRelations(Objective):
     equal_widths = True
     minimum_candidates = 2
     alignment = "always"
+    perfect = "teacher entropy"
 
     def __post_init__(self) -> None:
-        require_positive(student_temperature=self.student_temperature, teacher_temperature=self.teacher_temperature)
+        super().__post_init__()
         if self.self_policy not in get_args(SelfPolicy):
             raise ValueError(f"self_policy must be one of {', '.join(get_args(SelfPolicy))}, not {self.self_policy!r}")
         if self.chunk is not None and self.chunk < 1:
@@ -71,11 +70,6 @@ class BankRelations(Objective):
         if name == "matched":
             return cls(temperature, temperature, "exclude", chunk)
         raise ValueError(f"there is no preset {name!r}; there are {', '.join(get_args(Preset))}")
-
-    @property
-    def perfect_value(self) -> float | Literal["teacher entropy"] | None:
-        """The teacher's entropy with equal temperatures; otherwise only a rescaled copy gets there."""
-        return "teacher entropy" if self.student_temperature == self.teacher_temperature else None
 
     def __call__(
         self,
@@ -162,15 +156,12 @@ class BankRelations(Objective):
 
 
 @dataclass(frozen=True)
-class OwnRelations(Objective):
+class OwnRelations(Softened):
     """KL of the teacher's softmax over the other texts of the batch to the student's in its own space; `relations:own`.
 
     Student vectors are compared with student vectors, so widths may differ and the student is free to rotate. Use it
     when the student serves an index of its own.
     """
-
-    student_temperature: float = 0.05
-    teacher_temperature: float = 0.05
 
     family = "relations"
     form = "own"
@@ -179,14 +170,6 @@ class OwnRelations(Objective):
     equal_widths = False
     minimum_batch = 3
     alignment = "never"
-
-    def __post_init__(self) -> None:
-        require_positive(student_temperature=self.student_temperature, teacher_temperature=self.teacher_temperature)
-
-    @property
-    def perfect_value(self) -> float | Literal["teacher entropy"] | None:
-        """0 with equal temperatures; otherwise only a rescaled copy gets there."""
-        return 0.0 if self.student_temperature == self.teacher_temperature else None
 
     def __call__(self, student: Tensor, teacher: Tensor, *, ids: Tensor | None = None) -> Tensor:
         """Compute the mean KL over the batch, each text compared with all others.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ._softened import Softened
 from ._tensors import full_precision, log_probabilities, reduce_rows, require_mask, require_positive, require_shape
 from ._votes import Tie
 from .base import Objective
@@ -155,7 +156,7 @@ class MarginVote(_Scalars):
 
 
 @dataclass(frozen=True)
-class ListVote(Objective):
+class ListVote(Softened):
     """Whole teachers vote on each list by the agreement of their descent directions; KL to the kept mean; `vote:list`.
 
     Attributes:
@@ -179,13 +180,8 @@ class ListVote(Objective):
     alignment = "frozen_documents"
 
     def __post_init__(self) -> None:
-        require_positive(student_temperature=self.student_temperature, teacher_temperature=self.teacher_temperature)
+        super().__post_init__()
         _check_soft(self.soft_temperature, self.soft_sharpness)
-
-    @property
-    def perfect_value(self) -> float | Literal["teacher entropy"] | None:
-        """0 with equal temperatures where all teachers agree and the student with them."""
-        return 0.0 if self.student_temperature == self.teacher_temperature else None
 
     @full_precision
     def target(

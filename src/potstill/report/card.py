@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
-from .numbers import NONE, count, large, latency, p_value, percent, percent_range, score, score_range, size, times
+from .numbers import NONE, count, large, p_value, percent, percent_range, score, score_range, size, times
 from .runfiles import RunFiles, at, group, items, number, read_run
-from .summary import Summary, excluded, summarise, warnings
+from .summary import Summary, costs, excluded, summarise, warnings
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -174,18 +174,7 @@ def _evaluation(s: Summary) -> str:
 
 
 def _cost(s: Summary) -> str:
-    cost = group(s.files.evaluation, "cost")
-    rows = []
-    for key, name, show in (
-        ("query_ms_p50", "One query, median", latency),
-        ("query_ms_p99", "One query, 99th percentile", latency),
-        ("queries_per_s", "Queries per second, batched", count),
-        ("parameters", "Parameters", large),
-        ("bytes", "Bytes on disk", size),
-    ):
-        teacher, student = number(at(cost, "teacher", key)), number(at(cost, "student", key))
-        if teacher is not None or student is not None:
-            rows.append(f"| {name} | {show(teacher)} | {show(student)} |")
+    rows = [f"| {row.name} | {row.show(row.teacher)} | {row.show(row.student)} |" for row in costs(s.files.evaluation)]
     if not rows:
         return ""
     faster = f" One query is {times(s.speed_up)} times as fast." if s.speed_up and s.speed_up >= 1 else ""

@@ -6,10 +6,11 @@ not, the page says that no significant difference was found and how large a loss
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .numbers import SPACE, count, p_value, percent, percent_range, times
+from .numbers import SPACE, count, large, latency, p_value, percent, percent_range, size, times
 from .runfiles import RunFiles, at, group, items, number
 
 SIGNIFICANT = 0.05
@@ -42,6 +43,16 @@ class MeasureRow:
     kept: Estimate
     p: float | None
     reading: str
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One line of the table of costs; `show` writes its numbers."""
+
+    name: str
+    teacher: float | None
+    student: float | None
+    show: Callable[[float | None], str]
 
 
 @dataclass(frozen=True)
@@ -227,3 +238,19 @@ def _ratio(evaluation: dict[str, Any], cost: str) -> float | None:
 
 def _of_its_time(speed_up: float) -> str:
     return f"1/{times(speed_up)}" if speed_up >= 10 else percent(1 / speed_up, 0)
+
+
+def costs(evaluation: dict[str, Any]) -> list[CostRow]:
+    """What was measured of either model."""
+    rows = []
+    for key, name, show in (
+        ("query_ms_p50", "One query, median", latency),
+        ("query_ms_p99", "One query, 99th percentile", latency),
+        ("queries_per_s", "Queries per second, batched", count),
+        ("parameters", "Parameters", large),
+        ("bytes", "Bytes on disk", size),
+    ):
+        teacher, student = (number(at(evaluation, "cost", model, key)) for model in ("teacher", "student"))
+        if teacher is not None or student is not None:
+            rows.append(CostRow(name, teacher, student, show))
+    return rows

@@ -11,7 +11,6 @@ from .numbers import (
     NONE,
     SPACE,
     count,
-    large,
     latency,
     p_value,
     percent,
@@ -23,7 +22,7 @@ from .numbers import (
 )
 from .provenance import facts, trained_on, training
 from .runfiles import RunFiles, at, group, items, number
-from .summary import Estimate, Summary, summarise, warnings
+from .summary import Estimate, Summary, costs, summarise, warnings
 from .wins import queries_view
 
 
@@ -157,19 +156,10 @@ def _tradeoff(s: Summary) -> Markup | None:
 
 
 def _cost(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]] | None:
-    rows = []
-    for key, name, show in (
-        ("query_ms_p50", "One query, median", latency),
-        ("query_ms_p99", "One query, 99th percentile", latency),
-        ("queries_per_s", "Queries per second, batched", count),
-        ("parameters", "Parameters", large),
-        ("bytes", "Bytes on disk", size),
-    ):
-        teacher = number(at(evaluation, "cost", "teacher", key))
-        student = number(at(evaluation, "cost", "student", key))
-        if teacher is None and student is None:
-            continue
-        rows.append((name, show(teacher), show(student), _factor(teacher, student)))
+    rows = [
+        (row.name, row.show(row.teacher), row.show(row.student), _factor(row.teacher, row.student))
+        for row in costs(evaluation)
+    ]
     return rows or None
 
 

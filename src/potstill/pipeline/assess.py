@@ -110,41 +110,34 @@ class Assessment:
             run: folder for `evaluation.json`, `per_query.jsonl` and `documents.json`.
             file: another place for the JSON.
         """
-        theirs = self._student_documents(student) if own_documents else None
-        document_ids = list(self.collection.document_ids)
-        prefixes = self.spec.prefixes
+        ids: list[str] = []
         if split is None:
             assert held_out is not None
             texts, targets = held_out
-            evaluation = evaluate_unjudged(
-                self.collection,
-                texts,
-                document_ids=document_ids,
-                documents=self.documents,
-                teacher_queries=targets.all(),
-                student_queries=student.encode_queries(texts),
-                student_documents=theirs,
-                metric=self.teacher.metric,
-                prefixes=prefixes,
-            )
         else:
             ids = [i for i in self.collection.qrels(split) if i in self.collection.queries]
             texts = [self.collection.queries[i] for i in ids]
             targets = query_vectors(self.teacher, texts, self.signals, f"teacher: {split} queries", ids)
+        compared: dict[str, Any] = {
+            "document_ids": list(self.collection.document_ids),
+            "documents": self.documents,
+            "teacher_queries": targets.all(),
+            "student_queries": student.encode_queries(texts),
+            "student_documents": self._student_documents(student) if own_documents else None,
+            "metric": self.teacher.metric,
+            "prefixes": self.spec.prefixes,
+        }
+        if split is None:
+            evaluation = evaluate_unjudged(self.collection, texts, **compared)
+        else:
             evaluation = evaluate_pair(
                 self.collection,
                 split,
-                document_ids=document_ids,
-                documents=self.documents,
-                teacher_queries=targets.all(),
-                student_queries=student.encode_queries(texts),
-                student_documents=theirs,
                 query_ids=ids,
                 measures=self.spec.measures,
                 exclude_self=self.spec.exclude_self,
                 depth=self.spec.depth,
-                metric=self.teacher.metric,
-                prefixes=prefixes,
+                **compared,
             )
         cost = self._costs(student, texts) if self.spec.cost else {}
         return self._write(evaluation, cost, run, file)

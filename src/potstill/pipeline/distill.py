@@ -12,10 +12,11 @@ from ..queries import TrainingQueries
 from ..recipe import Recipe, TeacherSpec
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
+from .material import Material
 from .objectives import settled, with_defaults
 from .preparation import build_task, gather_queries, judged_split
 from .runfolder import Record, claimed
-from .vectors import Vectors, document_vectors, query_vectors
+from .vectors import document_vectors, query_vectors
 
 if TYPE_CHECKING:
     from ..students import Tower
@@ -71,20 +72,24 @@ class _Run:
             task = build_task(recipe, collection, teacher, queries)
         check_task(task, collection, teacher, queries)
         with record.timed("teacher"):
-            documents = document_vectors(teacher, collection, self.signals)
-            targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
-            held_out = query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries")
-        self.note(collection, teacher, queries, documents, targets)
+            material = Material(
+                collection,
+                queries,
+                documents=document_vectors(teacher, collection, self.signals),
+                targets=query_vectors(teacher, queries.texts, self.signals, "teacher: training queries"),
+                held_out=query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries"),
+            )
+        self.note(teacher, material)
         from .fitting import fit
 
         with record.timed("training"):
-            fitted = fit(recipe, task, collection, queries, documents, targets, held_out, self.run, self.resume)
+            fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
         self.warn_of(fitted.warnings)
         self.save(task, teacher)
         record.data["student"] |= self.describe(task.query_tower)
         with record.timed("evaluation"):
-            evaluation = self.evaluate(collection, teacher, queries, documents, held_out)
+            evaluation = self.evaluate(teacher, material)
         record.write()
         self.report()
         return evaluation
@@ -122,33 +127,24 @@ class _Run:
             own = self.run / (STUDENT_DOCUMENTS if self.recipe.towers == "separate" else STUDENT)
             save_packed(self.run / STUDENT, documents or own, self.run / PACKED)
 
-    def evaluate(
-        self,
-        collection: Collection,
-        teacher: VectorTeacher,
-        queries: TrainingQueries,
-        documents: Vectors,
-        held_out: Vectors,
-    ) -> dict[str, Any]:
+    def evaluate(self, teacher: VectorTeacher, material: Material) -> dict[str, Any]:
         from ..students import load
         from .assess import Assessment
 
-        return Assessment(self.recipe.evaluate, collection, teacher, documents, self.signals, self.record).of(
+        assessment = Assessment(
+            self.recipe.evaluate, material.collection, teacher, material.documents, self.signals, self.record
+        )
+        return assessment.of(
             load(self.run / STUDENT),
             own_documents=self.recipe.towers != "asymmetric",
             split=self.split,
-            held_out=(queries.held_out, held_out),
+            held_out=(material.queries.held_out, material.held_out),
             run=self.run,
         )
 
-    def note(
-        self,
-        collection: Collection,
-        teacher: VectorTeacher,
-        queries: TrainingQueries,
-        documents: Vectors,
-        targets: Vectors,
-    ) -> None:
+    def note(self, teacher: VectorTeacher, material: Material) -> None:
+        collection, queries = material.collection, material.queries
+        documents, targets = material.documents, material.targets
         self.record.data |= {
             "collection": {
                 "name": collection.name,

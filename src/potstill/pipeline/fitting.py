@@ -12,12 +12,12 @@ import torch
 
 from ..collection import Collection
 from ..evaluation import exact_search, measure, overlap
-from ..queries import TrainingQueries
 from ..recipe import ObjectiveSpec, Recipe, Role
 from ..students import Tokens, Tower
 from ..training.data import StoredVectors, TrainingSet
 from ..training.loop import train
 from ..training.task import Task
+from .material import Material
 from .objectives import settled
 from .vectors import Vectors
 
@@ -35,22 +35,12 @@ class Fitted:
     warnings: list[str]
 
 
-def fit(
-    recipe: Recipe,
-    task: Task,
-    collection: Collection,
-    queries: TrainingQueries,
-    documents: Vectors,
-    targets: Vectors,
-    held_out: Vectors,
-    run: Path,
-    resume: bool,
-) -> Fitted:
+def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool) -> Fitted:
     """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
-    data = training_set(recipe, task, collection, queries, documents, targets)
-    validation = Validation(recipe, task, collection, queries, documents, held_out)
+    data = training_set(recipe, task, material)
+    validation = Validation(recipe, task, material)
     identity = {
-        "collection": collection.fingerprint(),
+        "collection": material.collection.fingerprint(),
         "recipe": recipe.model_dump_json(exclude={"training", "evaluate", "output"}),
     }
     result = train(task, data, recipe.training, run, validate=validation, resume=resume, digest=identity)
@@ -58,15 +48,10 @@ def fit(
     return Fitted(summary, warnings_of(data, validation, task))
 
 
-def training_set(
-    recipe: Recipe,
-    task: Task,
-    collection: Collection,
-    queries: TrainingQueries,
-    documents: Vectors,
-    targets: Vectors,
-) -> TrainingSet:
+def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
     """All that the loop reads, by row."""
+    collection, queries = material.collection, material.queries
+    documents, targets = material.documents, material.targets
     tokens = task.query_tower.tokens(queries.texts, "query")
     document_tower = task.document_tower
     document_tokens = None
@@ -103,15 +88,8 @@ def _mined(objectives: tuple[ObjectiveSpec, ...], documents: Vectors, targets: V
 class Validation:
     """Cosine with the teacher and top-10 overlap on held-out queries; dev measures where the recipe selects by them."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        task: Task,
-        collection: Collection,
-        queries: TrainingQueries,
-        documents: Vectors,
-        held_out: Vectors,
-    ) -> None:
+    def __init__(self, recipe: Recipe, task: Task, material: Material) -> None:
+        collection, documents = material.collection, material.documents
         own = task.document_tower is not None
         most = _OWN_VALIDATION_DOCUMENTS if own else _VALIDATION_DOCUMENTS
         count = len(documents)
@@ -120,8 +98,8 @@ class Validation:
         if count > most and not by_dev:
             chosen = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
         self.metric = task.metric
-        self.tokens = task.query_tower.tokens(queries.held_out, "query")
-        self.targets = held_out.all()
+        self.tokens = task.query_tower.tokens(material.queries.held_out, "query")
+        self.targets = material.held_out.all()
         self.documents = documents.gather(chosen)
         self.document_tokens = _tokens_of(collection, chosen, task.document_tower) if own else None
         self.teacher = exact_search(self.targets, self.documents, 10, metric=self.metric)

@@ -87,6 +87,8 @@ def training_queries(
         )
     rng = random.Random(f"held out {seed}")
     pool = [*real.values(), *drawn]
+    # No evaluated query is ever trained on: the promise that all figures rest on is checked, not trusted.
+    assert not any(normalise(text) in forbidden for text, _, _ in pool)
     held = set(rng.sample(range(len(pool)), min(apart, len(pool) // 5)))
     train = [item for i, item in enumerate(pool) if i not in held]
     kept_out = [pool[i] for i in sorted(held)]

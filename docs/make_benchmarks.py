@@ -65,22 +65,23 @@ def plain(name: str, only: tuple[str, ...] = ()) -> list[str]:
 
 QUALITY = """
 `POTSTILL_DATA=DIR python benchmarks/quality.py`. Teacher: all-MiniLM-L6-v2; students search its unchanged document
-vectors (asymmetric), exact search. Defaults were chosen on SciFact's training judgments and NFCorpus's training and dev judgments;
-Cranfield has no other split and was not looked at before. Intervals: paired bootstrap over queries, 95 %; p: paired
-randomisation. `tenth` is `recipes/tenth.yaml`, at most 2.27 million numbers. No run reads a judgment; `no real queries`
-leaves out the query texts of the other splits too.
+vectors (asymmetric), exact search. Defaults were chosen on SciFact's training judgments and NFCorpus's training
+and dev judgments; Cranfield has no other split and was not looked at before. Intervals: paired bootstrap over
+queries, 95 %; p: paired randomisation. `tenth` is `recipes/tenth.yaml`, at most 2.27 million numbers. No run reads
+a judgment; `no real queries` leaves out the query texts of the other splits too.
 """
 LATENCY = """
-`python benchmarks/latency.py --phrases 0` (and `--phrases 30000`, `--phrases 0 --rank 128`): SciFact's test queries, text to
-vector, all systems in turn in one run.
+`python benchmarks/latency.py --phrases 0` (and `--phrases 30000`, `--phrases 0 --rank 128`): SciFact's test
+queries, text to vector, all systems in turn in one run.
 """
 TRAINING = """
-`python benchmarks/training_speed.py --batch 128` (256, 512): one epoch of ours and of sentence-transformers' trainer (MSELoss
-on precomputed labels), same table, batch size, threads and texts, in turn. The larger the batch, the less the trainer's
-dense optimiser step weighs, and the smaller our lead.
+`python benchmarks/training_speed.py --batch 128` (256, 512): one epoch of ours and of sentence-transformers'
+trainer (MSELoss on precomputed labels), same table, batch size, threads and texts, in turn. The larger the batch,
+the less the trainer's dense optimiser step weighs, and the smaller our lead.
 """
 STORE = """
-`python benchmarks/store_read.py`: 256 random rows of 100,000 x 768 float16, read as float32, against a bare memory map.
+`python benchmarks/store_read.py`: 256 random rows of 100,000 x 768 float16, read as float32, against a bare memory
+map.
 """
 
 

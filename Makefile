@@ -26,8 +26,8 @@ test-all: setup
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: setup
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs
+	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/mypy src
 
 clean:

@@ -58,6 +58,23 @@ def test_without_a_total_or_anything_done(clock: Clock, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "reading: 7 lines, 4 lines/s\n"
 
 
+def test_what_needed_no_work_has_no_rate(clock: Clock, capsys: pytest.CaptureFixture[str]):
+    with progress.meter("all", total=5) as meter:
+        meter.skip(5)
+    with progress.meter("some", total=50) as meter:
+        meter.skip(30)
+        clock.now += 10.0
+        meter.advance(10)
+        clock.now += 10.0
+        meter.advance(10)
+    assert capsys.readouterr().err.splitlines() == [
+        "all: 5/5 texts, known already",
+        "some: 40/50 texts, 1 texts/s, 30 known already, about 10 s left",
+        "some: 50/50 texts, 1 texts/s, 30 known already",
+        "some: 50/50 texts, 1 texts/s, 30 known already",
+    ]
+
+
 def test_the_last_line_comes_after_an_error_too(clock: Clock, capsys: pytest.CaptureFixture[str]):
     def stopped() -> None:
         with progress.meter("work", total=10) as meter:

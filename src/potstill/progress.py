@@ -17,6 +17,9 @@ class Meter(Protocol):
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count `n` more units as done; `note` is a short text shown beside the rate."""
 
+    def skip(self, n: int) -> None:
+        """Count `n` more units as done without work; the rate and the time left are those of the others."""
+
 
 def say(message: str) -> None:
     """Print one plain line for the user to standard error."""
@@ -32,7 +35,7 @@ def warn(message: str) -> None:
 class _PlainMeter:
     def __init__(self, label: str, total: int | None, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0
+        self.done = self.skipped = 0
         self.started = self.last = time.monotonic()
 
     def advance(self, n: int = 1, note: str = "") -> None:
@@ -42,12 +45,19 @@ class _PlainMeter:
             self.last = now
             self.line(now, note)
 
+    def skip(self, n: int) -> None:
+        self.done += n
+        self.skipped += n
+
     def line(self, now: float, note: str = "") -> None:
-        rate = self.done / max(now - self.started, 1e-9)
+        rate = (self.done - self.skipped) / max(now - self.started, 1e-9)
         of = f"/{self.total:,}" if self.total is not None else ""
-        left = ""
+        if self.done == self.skipped:
+            say(f"{self.label}: {self.done:,}{of} {self.unit}, known already")
+            return
+        left = f", {self.skipped:,} known already" if self.skipped else ""
         if self.total is not None and rate > 0 and self.done < self.total:
-            left = f", about {duration((self.total - self.done) / rate)} left"
+            left += f", about {duration((self.total - self.done) / rate)} left"
         tail = f", {note}" if note else ""
         say(f"{self.label}: {self.done:,}{of} {self.unit}, {rate:,.0f} {self.unit}/s{left}{tail}")
 
@@ -58,6 +68,9 @@ class _RichMeter:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.progress.update(self.task, advance=n, note=note)  # type: ignore[attr-defined]
+
+    def skip(self, n: int) -> None:
+        self.advance(n)
 
 
 @contextmanager

@@ -207,12 +207,13 @@ def test_budget_counts_every_stored_number(teacher, texts, tmp_path):
     "spec",
     [
         {"parameters": 1000, "rank": 30},
+        {"rank": 100_000},
         {"vocabulary": "teacher", "phrases": 0, "parameters": 1500},
         {"vocabulary": "teacher", "phrases": 0, "vocabulary_size": 40},
     ],
 )
 def test_what_does_not_fit_is_told(spec, teacher, texts):
-    with pytest.raises(InputError, match=r"student\.(parameters|vocabulary)"):
+    with pytest.raises(InputError, match=r"student\.(parameters|vocabulary|rank)"):
         build(spec, teacher, texts)
 
 

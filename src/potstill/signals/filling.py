@@ -143,12 +143,12 @@ class _Filling:
         before = len(self.waiting)
         self.waiting.update(dict.fromkeys(self._missing(texts)))
         self.seen += len(texts)
-        progress.advance(len(texts) - (len(self.waiting) - before))
+        progress.skip(len(texts) - (len(self.waiting) - before))
 
     def encode_waiting(self, progress: Meter) -> None:
         """Encode all that waits, longest first, and close the last shard: what comes next must find it on disk."""
         texts = self._missing(list(self.waiting))  # another process may have been here meanwhile
-        progress.advance(len(self.waiting) - len(texts))
+        progress.skip(len(self.waiting) - len(texts))
         self.waiting.clear()
         if not texts:
             return

@@ -111,8 +111,14 @@ def fit(spec: StudentSpec, dimensions: int, entries: int) -> Size:
     """Most entries and rank for a budget of N numbers: `entries * rank + rank * dimensions <= N`.
 
     Without a budget: as the recipe says. With one, all entries that occur are kept as long as each has 128 numbers
-    (or the recipe's rank); beyond that rarer entries go first.
+    (or the recipe's rank); beyond that rarer entries go first. A rank above `dimensions` is an InputError.
     """
+    if spec.rank is not None and spec.rank > dimensions:
+        raise InputError(
+            f"rank {spec.rank:,} is more than the teacher's {dimensions:,} dimensions",
+            where="student.rank",
+            fix="give a smaller `rank`, or leave it out for a full table",
+        )
     if spec.parameters is None:
         return Size(spec.vocabulary_size, spec.rank)
     rank = spec.rank

@@ -316,3 +316,13 @@ def test_a_padding_tower_says_so():
     assert Task(DenseTower(), build_terms(objectives("match:l2"))).padded
     assert not toy_task().padded
     assert bytes_of(toy_task()) == bytes_of(toy_task())
+
+
+def test_each_mined_term_takes_its_own_count_of_the_nearest():
+    data = some_data()
+    data = replace(data, mined=np.tile([5, 2, 7, 1], (len(data.query_tokens), 1)))
+    few = objectives("scores:kl", documents="mined", count=2)
+    many = objectives("scores:kl", documents="mined", count=4)
+    task = Task(static_tower(), build_terms([*few, *many]))
+    chosen = task.prepare(data, ROWS, 0).candidates
+    assert [each.documents.tolist() for each in chosen.values()] == [[2, 5], [1, 2, 5, 7]]

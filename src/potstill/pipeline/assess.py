@@ -119,7 +119,7 @@ class Assessment:
             texts = [self.collection.queries[i] for i in ids]
             targets = query_vectors(self.teacher, texts, self.signals, f"teacher: {split} queries", ids)
         compared: dict[str, Any] = {
-            "document_ids": list(self.collection.document_ids),
+            "document_ids": self.collection.document_ids,
             "documents": self.documents,
             "teacher_queries": targets.all(),
             "student_queries": student.encode_queries(texts),
@@ -136,6 +136,7 @@ class Assessment:
                 query_ids=ids,
                 measures=self.spec.measures,
                 exclude_self=self.spec.exclude_self,
+                candidates=self.spec.candidates,
                 depth=self.spec.depth,
                 **compared,
             )

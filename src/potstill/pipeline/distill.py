@@ -78,6 +78,7 @@ class _Run:
                 documents=document_vectors(teacher, collection, self.signals),
                 targets=query_vectors(teacher, queries.texts, self.signals, "teacher: training queries"),
                 held_out=query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries"),
+                teacher=" ".join(teacher.fingerprint(role).digest() for role in ("query", "document")),
             )
         self.note(teacher, material)
         from .fitting import fit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import torch
 
 from ..collection import Collection
 from ..evaluation import exact_search, measure, overlap
+from ..evaluation.search import Documents
 from ..recipe import ObjectiveSpec, Recipe, Role
 from ..students import Tokens, Tower
 from ..training.data import StoredVectors, TrainingSet
 from ..training.loop import train
-from ..training.task import Task
+from ..training.task import Metric, Task
 from .material import Material
 from .objectives import settled
 from .vectors import Vectors
@@ -39,10 +40,7 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
     """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
     data = training_set(recipe, task, material)
     validation = Validation(recipe, task, material)
-    identity = {
-        "collection": material.collection.fingerprint(),
-        "recipe": recipe.model_dump_json(exclude={"training", "evaluate", "output"}),
-    }
+    identity = {"recipe": recipe.model_dump_json(exclude={"training", "evaluate", "output"}), **material.identity()}
     result = train(task, data, recipe.training, run, validate=validation, resume=resume, digest=identity)
     summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
     return Fitted(summary, warnings_of(data, validation, task))
@@ -72,17 +70,19 @@ def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
         documents=StoredVectors(documents.table, documents.rows),
         document_tokens=document_tokens,
         sources=queries.documents,
-        mined=_mined(settled(recipe, collection.document_count), documents, targets),
+        mined=_mined(settled(recipe, collection.document_count), documents, targets, task.metric),
         trained_documents=trained,
     )
 
 
-def _mined(objectives: tuple[ObjectiveSpec, ...], documents: Vectors, targets: Vectors) -> np.ndarray | None:
-    """The teacher's nearest documents of each training query, where an objective asks for them."""
+def _mined(
+    objectives: tuple[ObjectiveSpec, ...], documents: Vectors, targets: Vectors, metric: Metric
+) -> np.ndarray | None:
+    """The teacher's nearest documents of each training query, nearest first, where an objective asks for them."""
     counts = [spec.count for spec in objectives if spec.family == "scores" and spec.documents == "mined"]
     if not counts:
         return None
-    return exact_search(targets.all(), documents, max(counts)).rows
+    return exact_search(targets.all(), documents, max(counts), metric=metric).rows
 
 
 class Validation:
@@ -100,21 +100,22 @@ class Validation:
         self.metric = task.metric
         self.tokens = task.query_tower.tokens(material.queries.held_out, "query")
         self.targets = material.held_out.all()
-        self.documents = documents.gather(chosen)
+        # All documents of a large corpus are read chunk by chunk at every search, not held.
+        self.documents = documents if len(chosen) > _VALIDATION_DOCUMENTS else documents.gather(chosen)
         self.document_tokens = _tokens_of(collection, chosen, task.document_tower) if own else None
         self.teacher = exact_search(self.targets, self.documents, 10, metric=self.metric)
-        self.dev: tuple[list[str], Tokens, Any, list[str]] | None = None
+        self.dev: tuple[list[str], Tokens, Any, Sequence[str]] | None = None
         if by_dev:
             qrels = collection.qrels("dev")
             ids = [query_id for query_id in qrels if query_id in collection.queries]
             tokens = task.query_tower.tokens([collection.queries[i] for i in ids], "query")
-            self.dev = (ids, tokens, qrels, list(collection.document_ids))
+            self.dev = (ids, tokens, qrels, collection.document_ids)
         self.last_similarity = 0.0
 
     def __call__(self, task: Task) -> Mapping[str, float]:
         """Measures by name; `score` decides."""
         student = encode(task.query_tower, self.tokens)
-        documents = self.documents
+        documents: Documents = self.documents
         if self.document_tokens is not None:
             assert task.document_tower is not None
             documents = encode(task.document_tower, self.document_tokens)
@@ -165,6 +166,9 @@ def warnings_of(data: TrainingSet, validation: Validation, task: Task) -> list[s
         said.append(
             f"{data.query_tokens.truncated:,} of {count:,} training queries are cut at the student's maximum length"
         )
+    if data.document_tokens is not None and data.document_tokens.truncated:
+        cut, whole = data.document_tokens.truncated, len(data.document_tokens)
+        said.append(f"{cut:,} of {whole:,} documents are cut at the student's maximum length")
     if data.query_tokens.unknown:
         said.append(f"{data.query_tokens.unknown:,} of {count:,} training queries hold no token that the student knows")
     if validation.last_similarity > _COLLAPSED:

@@ -90,7 +90,7 @@ class TrainingSet:
         documents: the teacher's document vectors (n of them); score objectives compare queries with these.
         document_tokens: the same n documents as the student reads them; needed where the student encodes documents.
         sources: `(q,)` the document each query came from, -1 where none is known.
-        mined: `(q, c)` candidate documents of each query, padded with -1.
+        mined: `(q, c)` candidate documents of each query, best first, padded with -1.
         trained_documents: documents that are rows of the training set themselves, to be matched as queries are.
     """
 

@@ -85,7 +85,7 @@ class Candidates:
 def candidates(term: ScoreTerm, data: TrainingSet, queries: np.ndarray, random: np.random.Generator) -> Candidates:
     """The documents of one term for these queries.
 
-    `batch`: the sources of the batch's queries; `sample`: `count` drawn at random; `mined`: each query's own list;
+    `batch`: the sources of the batch's queries; `sample`: `count` drawn at random; `mined`: each query's first `count`;
     `all`: every document.
     """
     assert data.documents is not None
@@ -98,7 +98,7 @@ def candidates(term: ScoreTerm, data: TrainingSet, queries: np.ndarray, random: 
         return Candidates(np.sort(random.choice(len(data.documents), count, replace=False, shuffle=False)))
     if term.documents == "mined":
         assert data.mined is not None
-        own = np.asarray(data.mined[queries])
+        own = np.asarray(data.mined[queries])[:, : term.count]
         distinct = np.unique(own)
         distinct = distinct[distinct >= 0]
         return Candidates(distinct, own=own if len(distinct) else None)

@@ -207,11 +207,15 @@ class TrainingSpec(_Strict):
 
 
 class EvaluateSpec(_Strict):
-    """What is measured at the end. `split` None: test, or nothing where a collection has no judgments."""
+    """What is measured at the end. `split` None: test, or nothing where a collection has no judgments.
+
+    `candidates: judged` ranks each query's judged documents alone, for re-ranking sets such as WikiQA.
+    """
 
     split: str | None = None
     measures: tuple[str, ...] = ("nDCG@10", "RR@10", "R@100", "AP")
     exclude_self: Literal["auto", "always", "never"] = "auto"
+    candidates: Literal["all", "judged"] = "all"
     depth: int = Field(default=100, ge=10)
     cost: bool = True
     prefixes: tuple[int, ...] = ()

@@ -279,3 +279,15 @@ def test_a_split_without_judgments_is_told(world):
     collection, arguments = world
     with pytest.raises(InputError, match="'empty' has 0 judged queries"):
         evaluate_pair(collection, "empty", **arguments)
+
+
+def test_a_re_ranking_set_ranks_its_judged_documents_alone(world):
+    collection, arguments = world
+    found = evaluate_pair(collection, "test", candidates="judged", **arguments)
+    ranking = found.rankings["student"]
+    for number, query_id in enumerate(found.ranked):
+        shown = {arguments["document_ids"][row] for row in ranking.rows[number] if row >= 0}
+        assert shown == set(collection.qrels("test")[query_id])
+    assert found.systems["student"]["R@100"] == 1.0
+    assert "each query ranks its judged documents alone" in found.notes
+    assert found.agreement.value == 1.0

@@ -156,3 +156,18 @@ def test_misuse_is_a_value_error(arguments):
     given_ = {"queries": np.ones((2, 3), np.float32), "documents": np.ones((4, 3), np.float32), "k": 2} | arguments
     with pytest.raises(ValueError, match=r"k must|metric must|exclude has|must be"):
         exact_search(**given_)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 7))
+@settings(max_examples=40, deadline=None)
+def test_only_some_documents_are_the_search_of_these_alone(seed, documents, chunk):
+    rng = np.random.default_rng(seed)
+    queries, matrix = rng.standard_normal((4, 5)).astype(np.float32), rng.standard_normal((documents, 5)).astype("f4")
+    only = [np.flatnonzero(rng.random(documents) < 0.4) for _ in range(4)]
+    exclude = [rng.integers(0, documents, 2) for _ in range(4)]
+    found = exact_search(queries, matrix, 6, only=only, exclude=exclude, document_chunk=chunk)
+    for number, rows in enumerate(only):
+        left = np.setdiff1d(rows, exclude[number])
+        alone = exact_search(queries[number : number + 1], matrix[left], 6) if len(left) else None
+        expected = [] if alone is None else left[alone.rows[0][alone.rows[0] >= 0]].tolist()
+        assert found.rows[number][found.rows[number] >= 0].tolist() == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from .significance import Interval, Retention, compare, mean_intervals
 from .systems import System, check_queries, cut, search_system
 
 _DEPTH = 100
+Pool = Literal["all", "judged"]
+Qrels = Mapping[str, Mapping[str, int]]
 _Values = Mapping[str, Mapping[str, Mapping[str, float]]]  # system -> measure -> query id -> value
 
 
@@ -33,6 +36,7 @@ def evaluate_pair(
     query_ids: Sequence[str],
     measures: Sequence[str] = DEFAULT_MEASURES,
     exclude_self: Mode = "auto",
+    candidates: Pool = "all",
     depth: int = _DEPTH,
     metric: Metric = "dot",
     prefixes: Sequence[int] = (),
@@ -51,6 +55,8 @@ def evaluate_pair(
         query_ids: `n` ids, in the order of the query vectors; those not judged are ignored.
         measures: names of measures.
         exclude_self: see the function of that name.
+        candidates: `all` documents are ranked, or `judged`: each query's judged ones alone, zeros included (what a
+            re-ranking set means).
         depth: documents ranked per query; raised to the largest cutoff of a measure.
         metric: how vectors are compared.
         prefixes: widths at which the student is measured too, against the teacher at full width; vectors are cut
@@ -70,6 +76,7 @@ def evaluate_pair(
         query_ids=query_ids,
         measures=measures,
         exclude_self=exclude_self,
+        candidates=candidates,
         depth=depth,
         seed=seed,
     )
@@ -84,6 +91,7 @@ def evaluate_systems(
     query_ids: Sequence[str],
     measures: Sequence[str] = DEFAULT_MEASURES,
     exclude_self: Mode = "auto",
+    candidates: Pool = "all",
     depth: int = _DEPTH,
     seed: int = 0,
 ) -> Evaluation:
@@ -106,8 +114,11 @@ def evaluate_systems(
     depth = max([depth, TOP, *(cutoff(name) or 0 for name in names)])
     hidden = exclusion.exclude_self(collection, searched, exclude_self)
     chosen = np.array([place[query_id] for query_id in searched], dtype=np.int64)
+    only = _judged(qrels, searched, document_ids) if candidates == "judged" else None
     rankings = {
-        name: search_system(name, replace(system, queries=system.queries[chosen]), document_ids, depth, hidden.rows)
+        name: search_system(
+            name, replace(system, queries=system.queries[chosen]), document_ids, depth, hidden.rows, only
+        )
         for name, system in systems.items()
     }
     values = {name: measure(found.run(searched, document_ids), qrels, names) for name, found in rankings.items()}
@@ -122,7 +133,10 @@ def evaluate_systems(
         intervals=_intervals(values, names, seed),
         excluded_self=hidden.count,
         depth=depth,
-        notes=details.notes(qrels, searched, names, depth, hidden, comparisons),
+        notes=[
+            *(["each query ranks its judged documents alone"] if only is not None else []),
+            *details.notes(qrels, searched, names, depth, hidden, comparisons),
+        ],
         per_query=details.per_query(qrels, collection.queries, systems, rankings, values, searched, document_ids),
         rankings=rankings,
         ranked=searched,
@@ -188,6 +202,13 @@ def evaluate_unjudged(
         rankings=rankings,
         ranked=ids,
     )
+
+
+def _judged(qrels: Qrels, searched: Sequence[str], document_ids: Sequence[str]) -> list[np.ndarray]:
+    """Row numbers of each query's judged documents."""
+    wanted = {document_id for query_id in searched for document_id in qrels[query_id]}
+    row_of = {document_id: row for row, document_id in enumerate(document_ids) if document_id in wanted}
+    return [np.array([row_of[i] for i in qrels[query_id] if i in row_of], dtype=np.int64) for query_id in searched]
 
 
 def _pair(teacher: System, student: System, prefixes: Sequence[int]) -> dict[str, System]:

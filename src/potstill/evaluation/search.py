@@ -86,6 +86,7 @@ def exact_search(
     *,
     metric: Metric = "dot",
     exclude: Sequence[np.ndarray] | None = None,
+    only: Sequence[np.ndarray] | None = None,
     query_chunk: int = 512,
     document_chunk: int = 8192,
 ) -> Ranking:
@@ -101,6 +102,7 @@ def exact_search(
         k: how many documents to rank.
         metric: "dot" or "cosine".
         exclude: per query, the row numbers to leave out.
+        only: per query, the row numbers to rank (a re-ranking set's candidates); None for all.
         query_chunk: queries compared at a time.
         document_chunk: documents compared at a time.
 
@@ -114,10 +116,11 @@ def exact_search(
         raise ValueError(f"k must be at least 1, not {k}")
     if metric not in ("dot", "cosine"):
         raise ValueError(f"metric must be dot or cosine, not {metric!r}")
-    if exclude is not None and len(exclude) != len(queries):
-        raise ValueError(f"exclude has {len(exclude)} entries for {len(queries)} queries")
+    for name, pairs in (("exclude", exclude), ("only", only)):
+        if pairs is not None and len(pairs) != len(queries):
+            raise ValueError(f"{name} has {len(pairs)} entries for {len(queries)} queries")
     _check_finite(queries, "query", 0)
-    left_out = _sorted_pairs(exclude)
+    left_out, let_in = _sorted_pairs(exclude), None if only is None else _sorted_pairs(only)
     rows = np.full((len(queries), k), -1, dtype=np.int64)
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     blocks = [
@@ -134,7 +137,12 @@ def exact_search(
         _check_finite(chunk, "document", seen)
         candidates = _Block(chunk, metric)
         for place, block in blocks:
-            hidden = _within(left_out, place, seen, len(chunk))
+            hidden: Any = _within(left_out, place, seen, len(chunk))
+            if let_in is not None:
+                visible = np.zeros((len(block.vectors), len(chunk)), dtype=bool)
+                visible[_within(let_in, place, seen, len(chunk))] = True
+                visible[hidden] = False
+                hidden = ~visible
             found = _candidates(block, candidates, k, scores[place, -1], hidden)
             values = _exact_scores(block, candidates, *found)
             _merge(rows[place], scores[place], found[0], found[1] + seen, values)
@@ -156,7 +164,7 @@ class _Block:
 
 
 def _candidates(
-    queries: _Block, documents: _Block, k: int, kept: np.ndarray, hidden: tuple[np.ndarray, np.ndarray]
+    queries: _Block, documents: _Block, k: int, kept: np.ndarray, hidden: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the pairs (query, document) of these blocks that may be among the best `k`; `kept`: `k`-th scores so far."""
     width = queries.vectors.shape[1]

@@ -48,7 +48,12 @@ def check_queries(name: str, system: System, query_ids: Sequence[str]) -> None:
 
 
 def search_system(
-    name: str, system: System, document_ids: Sequence[str], depth: int, exclude: Sequence[np.ndarray] | None = None
+    name: str,
+    system: System,
+    document_ids: Sequence[str],
+    depth: int,
+    exclude: Sequence[np.ndarray] | None = None,
+    only: Sequence[np.ndarray] | None = None,
 ) -> Ranking:
     """Rank `depth` documents for every query of a system.
 
@@ -59,7 +64,7 @@ def search_system(
     if len(document_ids) >= _SHOWN_FROM:
         documents = _shown(documents, f"search: {name}", len(document_ids))
     try:
-        ranking = exact_search(system.queries, documents, depth, metric=system.metric, exclude=exclude)
+        ranking = exact_search(system.queries, documents, depth, metric=system.metric, exclude=exclude, only=only)
     except InputError as error:
         raise InputError(error.message, where=name, fix=error.fix) from None
     if ranking.documents != len(document_ids):

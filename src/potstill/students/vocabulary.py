@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from .counting import Texts
+from .tokens import whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -154,10 +156,12 @@ def corpus_tokenizer(texts: Texts, size: int = CORPUS_SIZE, *, special: bool = F
     # A mark stands where a space stood and at the start, so that a whole word and the same letters inside one differ.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
     tokenizer.decoder = decoders.Metaspace()
+    limit = max(1, min(_MOST_CHARACTERS, size // 2))
     trainer = trainers.BpeTrainer(
         vocab_size=size,
+        initial_alphabet=_alphabet(tokenizer, texts, limit),
         special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if special else ["[UNK]"],
-        limit_alphabet=max(1, min(_MOST_CHARACTERS, size // 2)),
+        limit_alphabet=limit,
         max_token_length=_LONGEST_ENTRY,
         show_progress=False,
     )
@@ -167,6 +171,19 @@ def corpus_tokenizer(texts: Texts, size: int = CORPUS_SIZE, *, special: bool = F
             single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
         )
     return tokenizer
+
+
+def _alphabet(tokenizer: Tokenizer, texts: Texts, limit: int) -> list[str]:
+    """The `limit` most frequent characters where there are more of them, else none: the trainer then takes all.
+
+    Left to itself the trainer chooses by chance among characters that are equally rare, anew in every process.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts():
+        words = tokenizer.normalizer.normalize_str(whole(text)).split(" ")
+        counts.update("".join(words))
+        counts["▁"] += len(words)
+    return sorted(counts, key=lambda one: (-counts[one], one))[:limit] if len(counts) > limit else []
 
 
 def _single(token: str) -> str:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback_service import running
 from pipeline_runs import lines, quick_run
+from sentence_transformers import SentenceTransformer
 
 from potstill.errors import InputError
+from potstill.pipeline import assess
 from potstill.pipeline.fitting import _mined
 from potstill.pipeline.vectors import Vectors
-from potstill.recipe import ObjectiveSpec
+from potstill.recipe import EvaluateSpec, ObjectiveSpec, TeacherSpec
 from potstill.training.data import ArrayVectors
 from tiny import make_tiny_collection, make_tiny_encoder
 
@@ -91,3 +94,40 @@ def test_documents_that_the_student_cuts_are_told(
         towers="shared",
     )
     assert "documents are cut at the student's maximum length" in capsys.readouterr().err
+
+
+def test_evaluating_on_queries_that_were_trained_on_is_told(
+    tmp_path: Path, tiny_encoder: Path, signals: Path, capsys: pytest.CaptureFixture[str]
+):
+    collection = make_tiny_collection(tmp_path / "three", splits=("train", "dev", "test"))
+    run = tmp_path / "run"
+    quick_run(run, collection=collection, teacher=tiny_encoder, signals=signals)
+    spec = TeacherSpec(model=str(tiny_encoder))
+    for split, told in (("test", False), ("dev", True)):
+        capsys.readouterr()
+        measured = EvaluateSpec(split=split, cost=False)
+        assess(str(collection), spec, str(run), tmp_path / f"{split}.json", spec=measured, signals=signals)
+        assert ("was trained on" in capsys.readouterr().err) is told
+
+
+def test_keys_in_an_address_stay_in_the_users_own_recipe(tmp_path: Path, tiny_collection: Path):
+    run = tmp_path / "run"
+    with running() as service:
+        url = service.url.replace("://", "://user:geheim1@") + "/v1?key=geheim2"
+        quick_run(
+            run,
+            collection=tiny_collection,
+            teacher={"url": url, "model": "any"},
+            signals=tmp_path / "signals",
+            settings=["student.vocabulary_size=100"],
+        )
+    files = [path for path in [*run.rglob("*"), *(tmp_path / "signals").rglob("*")] if path.is_file()]
+    assert [path.name for path in files if b"geheim" in path.read_bytes()] == ["recipe.yaml"]
+
+
+def test_a_student_for_a_cosine_index_says_cosine(tmp_path: Path, tiny_collection: Path, signals: Path):
+    """Also where the teacher's vectors, and so its own, are not of length 1: an inner product would rank otherwise."""
+    teacher = make_tiny_encoder(tmp_path / "teacher", normalize=False, similarity="cosine")
+    run = tmp_path / "run"
+    quick_run(run, collection=tiny_collection, teacher=teacher, signals=signals)
+    assert SentenceTransformer(str(run / "student"), device="cpu").similarity_fn_name == "cosine"

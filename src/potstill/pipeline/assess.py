@@ -70,6 +70,14 @@ def assess(
             f"{student} was distilled from another teacher ({pupil.note.get('teacher_name')}) than {model.name},"
             " or from other settings of it: if their spaces differ, its figures will be low"
         )
+    if (
+        split in pupil.note.get("trained_on", ())
+        and Path(str(pupil.note.get("collection"))).name == Path(collection).name
+    ):
+        warn(
+            f"queries of the split {split} were among the texts that {student} was trained on (without judgments):"
+            " its figures say little about new queries"
+        )
     documents = document_vectors(model, opened, signals)
     assessment = Assessment(spec, opened, model, documents, signals, None)
     return assessment.of(pupil, own_documents=own, split=split, held_out=None, file=out)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..collection import Collection, open_collection
 from ..progress import say, warn
 from ..queries import TrainingQueries
-from ..recipe import Recipe, TeacherSpec
+from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .material import Material
+from .naming import absolute, without_key
 from .objectives import settled, with_defaults
-from .preparation import build_task, gather_queries, judged_split
+from .preparation import build_task, gather_queries, judged_split, never_trained
 from .runfolder import Record, claimed
 from .vectors import document_vectors, query_vectors
 
@@ -87,7 +88,7 @@ class _Run:
             fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
         self.warn_of(fitted.warnings)
-        self.save(task, teacher)
+        self.save(task, teacher, collection)
         record.data["student"] |= self.describe(task.query_tower)
         with record.timed("evaluation"):
             evaluation = self.evaluate(teacher, material)
@@ -106,14 +107,15 @@ class _Run:
             say(f"queries: capped by queries.cap={self.recipe.queries.cap}, drawn with seed {self.record.data['seed']}")
         return queries
 
-    def save(self, task: Task, teacher: VectorTeacher) -> None:
+    def save(self, task: Task, teacher: VectorTeacher, collection: Collection) -> None:
         from ..students import save_packed
 
         note = {
-            "teacher": json.loads(absolute(self.recipe.teacher).model_dump_json(exclude_defaults=True)),
+            "teacher": json.loads(absolute(without_key(self.recipe.teacher)).model_dump_json(exclude_defaults=True)),
             "teacher_identity": teacher.fingerprint("query").digest(),
             "teacher_name": teacher.name,
             "collection": self.recipe.collection,
+            "trained_on": sorted(self.trained_splits(collection)),
             "towers": self.recipe.towers,
             "metric": teacher.metric,
         }
@@ -127,6 +129,13 @@ class _Run:
             documents = teacher.encoder("document") if self.recipe.towers == "asymmetric" else None
             own = self.run / (STUDENT_DOCUMENTS if self.recipe.towers == "separate" else STUDENT)
             save_packed(self.run / STUDENT, documents or own, self.run / PACKED)
+
+    def trained_splits(self, collection: Collection) -> set[str]:
+        """The splits some of whose queries were training queries, without their judgments."""
+        if not self.recipe.queries.other_splits:
+            return set()
+        never = never_trained(collection, self.recipe, self.split)
+        return {split for split in collection.splits if not never.issuperset(collection.qrels(split))}
 
     def evaluate(self, teacher: VectorTeacher, material: Material) -> dict[str, Any]:
         from ..students import load
@@ -197,11 +206,3 @@ class _Run:
 
         write_card(self.run)
         write_report(self.run)
-
-
-def absolute(spec: TeacherSpec) -> TeacherSpec:
-    """The teacher with local folders and files spelled from the root, so that the student finds it from anywhere."""
-    names = ("model", "query_model", "document_model", "index", "index_ids", "query_vectors", "query_vector_ids")
-    found = {name: getattr(spec, name) for name in names if getattr(spec, name) is not None}
-    local = {name: type(value)(Path(value).resolve()) for name, value in found.items() if Path(value).exists()}
-    return spec.model_copy(update=local)

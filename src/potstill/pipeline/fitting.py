@@ -19,6 +19,7 @@ from ..training.data import StoredVectors, TrainingSet
 from ..training.loop import train
 from ..training.task import Metric, Task
 from .material import Material
+from .naming import without_key
 from .objectives import settled
 from .vectors import Vectors
 
@@ -40,7 +41,8 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
     """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
     data = training_set(recipe, task, material)
     validation = Validation(recipe, task, material)
-    identity = {"recipe": recipe.model_dump_json(exclude={"training", "evaluate", "output"}), **material.identity()}
+    public = recipe.model_copy(update={"teacher": without_key(recipe.teacher)})
+    identity = {"recipe": public.model_dump_json(exclude={"training", "evaluate", "output"}), **material.identity()}
     result = train(task, data, recipe.training, run, validate=validation, resume=resume, digest=identity)
     summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
     return Fitted(summary, warnings_of(data, validation, task))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 from ..errors import InputError
 
 FILES = ("run.json", "evaluation.json", "metrics.jsonl", "per_query.jsonl", "recipe.yaml")
+
+# User name, password and query of an address: a page is sent around, and keys are put there.
+_KEY = re.compile(r"""(https?://)(?:[^/\s@'"]*@)?([^\s?'"]*)(?:\?[^\s'"]*)?""")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def read_run(path: Path) -> RunFiles:
     }
     return RunFiles(
         path=path,
-        recipe=recipe,
+        recipe=_KEY.sub(r"\1\2", recipe),
         run=_object(path / "run.json", absent),
         steps=[steps[step] for step in sorted(steps)],
         validations=[validations[step] for step in sorted(validations)],

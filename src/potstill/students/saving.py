@@ -63,7 +63,7 @@ def save_model(
     roles = {role: text for role, text in prompts.items() if text}
     model.prompts = {"query": "", "document": "", **roles}
     model.default_prompt_name = "query" if "query" in roles else next(iter(roles), None)
-    model.similarity_fn_name = "cosine" if normalize else "dot"
+    model.similarity_fn_name = "cosine" if normalize or note.get("metric") == "cosine" else "dot"
     with replacing_folder(path) as folder:
         model.save(str(folder), create_model_card=False, safe_serialization=True)
         numbers = stored(folder)

@@ -122,3 +122,20 @@ def test_command_line(tiny_collection: Path, tiny_encoder: Path, signals: Path, 
     assert "problem" in said
     assert "what to do: " in said
     assert said.endswith("\n1 problems, 0 warnings\n")
+
+
+def test_the_time_left_is_that_of_vectors_the_store_lacks(tiny_collection: Path, tiny_encoder: Path, tmp_path: Path):
+    from potstill.api import distill
+    from potstill.pipeline.doctor import examine
+    from potstill.recipe import load_recipe
+
+    flags = {"collection": str(tiny_collection), "teacher": str(tiny_encoder)}
+    settings = ["queries.cap=60", "training.epochs=1", "evaluate.cost=false"]
+    recipe = load_recipe(None, flags=flags, settings=settings)
+
+    def said() -> str:
+        return next(found.message for found in examine(recipe, signals=tmp_path / "signals") if found.topic == "time")
+
+    assert "to encode 90 texts" in said()  # 30 documents and 60 queries
+    distill(flags["collection"], flags["teacher"], out=tmp_path / "run", settings=settings, signals=tmp_path / "signals")
+    assert "to encode 0 texts" in said()

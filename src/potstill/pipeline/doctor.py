@@ -26,6 +26,7 @@ from .preparation import build_task, gather_queries, judged_split, never_trained
 
 Level = Literal["ok", "warning", "problem"]
 
+_LOOKED_UP = 256  # texts looked up in the store, to know what is left to encode
 _PROBE = 32  # texts encoded to look at norms, spread and speed
 _CUT_SHARE = 0.2  # share of texts cut at the maximum length from which it is worth a warning
 _CROWDED = 0.8  # mean cosine between different texts from which rankings hang on small differences
@@ -176,20 +177,21 @@ class _Doctor:
     def _cost(
         self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries, speed: dict[Role, float]
     ) -> list[Finding]:
-        texts: dict[Role, float] = {}
-        rows = 0
-        if teacher.index is None:
-            some = [document.full for document in islice(collection.documents(), 256)]
-            mean = float(teacher.lengths(some, "document").mean()) if some else 0.0
-            texts["document"] = mean * collection.document_count
-            rows += collection.document_count
-        if teacher.query_vectors is None:
-            some = queries.texts[:256]
-            texts["query"] = float(teacher.lengths(some, "query").mean()) * len(queries.texts)
-            rows += len(queries.texts)
-        seconds = sum(tokens / speed[role] for role, tokens in texts.items() if role in speed)
-        marks = {mark.digest(): mark for mark in (teacher.fingerprint(role) for role in texts)}
-        held = sum(len(SignalStore(self.signals).vectors(mark)) for mark in marks.values())
+        store = SignalStore(self.signals)
+        seconds, rows, missing = 0.0, 0, 0
+        parts: list[tuple[Role, object, list[str], int]] = [
+            ("document", teacher.index, self._some_documents(collection), collection.document_count),
+            ("query", teacher.query_vectors, queries.texts[:_LOOKED_UP], len(queries.texts)),
+        ]
+        for role, on_disk, some, count in parts:
+            if on_disk is not None or not some:
+                continue
+            absent = store.vectors(teacher.fingerprint(role)).missing(some)
+            rows += count
+            if absent:
+                lacking = round(count * len(absent) / len(some))
+                missing += lacking
+                seconds += float(teacher.lengths(absent, role).mean()) * lacking / speed[role]
         needed = rows * (2 * teacher.dimensions + 32)
         parent = self.signals
         while not parent.exists():
@@ -199,8 +201,8 @@ class _Doctor:
             Finding(
                 "ok",
                 "time",
-                f"about {duration(seconds)} for the teacher to encode {rows:,} texts on this machine,"
-                f" from a short trial; the store holds {held:,} of its vectors already",
+                f"about {duration(seconds)} for the teacher to encode {missing:,} texts on this machine, from a short"
+                f" trial; the store holds the others of {rows:,} already",
             )
         ]
         level: Level = "problem" if needed > free else "ok"
@@ -211,6 +213,11 @@ class _Doctor:
             )
         )
         return found
+
+    def _some_documents(self, collection: Collection) -> list[str]:
+        """Documents from all over the corpus: a store that was being filled holds its beginning alone."""
+        step = max(1, collection.document_count // _LOOKED_UP)
+        return [document.full for document in islice(collection.documents(), 0, None, step)]
 
     def _student(self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries) -> list[Finding]:
         task = build_task(self.recipe, collection, teacher, queries)

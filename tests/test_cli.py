@@ -90,7 +90,7 @@ def test_signals(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run(["signals", "verify", *where]) == 2
     said = capsys.readouterr()
     assert shard.name.split(".")[0] in said.out
-    assert "1 shards are broken" in said.err
+    assert "one shard is broken" in said.err
     assert run(["signals", "gc", "--dry-run", *where]) == 0
     assert capsys.readouterr().out.startswith("would free ")
     assert shard.exists()

@@ -75,7 +75,8 @@ def distill(
         signals=signals,
     )
     _print_evaluation(done.evaluation)
-    _say(f"\nrun: {out}/  (student/, evaluation.json, metrics.jsonl, recipe.yaml, report.html)")
+    students = ", ".join(f"{folder.name}/" for folder in sorted(out.glob("student*/")))
+    _say(f"\nrun: {out}/  ({students}, evaluation.json, metrics.jsonl, recipe.yaml, report.html)")
 
 
 @app.command()
@@ -160,9 +161,9 @@ def signals_verify(signals: Signals = None) -> None:
         _say(str(problem))
     if problems:
         raise InputError(
-            f"{len(problems)} shards are broken",
+            "one shard is broken" if len(problems) == 1 else f"{len(problems)} shards are broken",
             where="signals",
-            fix="`potstill signals gc` removes them; the next run makes them again",
+            fix="`potstill signals gc` removes what is broken; the next run makes it again",
         )
     _say("all shards are whole")
 

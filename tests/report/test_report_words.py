@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from report_run import edit
 
 from potstill.report import charts, numbers
+from potstill.report.numbers import excerpt
 from potstill.report.runfiles import read_run
 from potstill.report.summary import short_name, summarise
 
@@ -64,11 +65,22 @@ def test_numbers_as_people_read_them(said: str, value: str) -> None:
         ("/models/bge/", "bge"),
         ("C:\\models\\bge", "bge"),
         ("e5", "e5"),
+        ("lab/bge/model", "bge/model"),
+        ("bge/checkpoint-500/", "bge/checkpoint-500"),
+        ("model", "model"),
+        ("/model", "model"),
+        ("lab/modelling", "modelling"),
         (None, ""),
     ],
 )
 def test_short_names(name: str | None, short: str) -> None:
     assert short_name(name) == short
+
+
+def test_long_examples_are_cut_after_a_word() -> None:
+    assert excerpt("short enough", 12) == "short enough"
+    assert excerpt("one two three four", 12) == "one two …"
+    assert excerpt("語" * 20, 12) == "語" * 12 + " …"
 
 
 def verdict(run: Path, **kept: float | None) -> str:

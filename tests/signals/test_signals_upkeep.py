@@ -35,8 +35,8 @@ def test_listing(two):
     assert (other.model, other.role, other.prompt, other.rows) == ("lab/other", "query", "query: ", 30)
     assert fake.dtype == "float16"
     assert fake.bytes == on_disk(fake.path) > 100 * (16 + 16)
-    assert str(fake).startswith("lab/fake (any): 100 x 8 float16, 0.0 MB, created 20")
-    assert str(other).startswith("lab/other (query, prompt 'query: '): 30 x 16 ")
+    assert str(fake).startswith("lab/fake (any, at most 64 tokens, revision abc): 100 x 8 float16, 0.0 MB, created 20")
+    assert str(other).startswith("lab/other (query, prompt 'query: ', at most 64 tokens, revision abc): 30 x 16 ")
     assert datetime.fromisoformat(fake.created) <= datetime.fromisoformat(fake.used)
 
 

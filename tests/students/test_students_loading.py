@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,13 @@ def test_teacher_is_opened_only_for_documents(run, tmp_path):
         student.encode_documents(TEXTS)
     assert "queries only" in str(caught.value)
     assert caught.value.fix
+
+
+def test_a_mistyped_path_is_told_without_torch_too(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # importing it fails
+    with pytest.raises(InputError, match="there is no such folder") as caught:
+        potstill.load(tmp_path / "runs" / "mien")
+    assert "potstill[train]" in str(caught.value.fix)
 
 
 def test_note_without_a_teacher(run, tmp_path):

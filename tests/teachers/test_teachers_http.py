@@ -114,6 +114,15 @@ def test_a_busy_service_is_asked_again_after_ever_longer_waits(service: Service,
         assert 0.5 * 2**attempt <= wait <= 0.5 * 2**attempt * 1.25
 
 
+def test_an_error_page_for_browsers_is_not_shown(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher, _ = opened(service)
+    service.script = [Reply(503, b"<!DOCTYPE HTML><html><body>Long story</body></html>")]
+    teacher.encode(["a"], "query")
+    said = capsys.readouterr().err
+    assert "status 503 (Service Unavailable); next attempt" in said
+    assert "Long story" not in said
+
+
 def test_retry_after_is_honoured(service: Service) -> None:
     teacher, waits = opened(service)
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)

@@ -75,7 +75,7 @@ class Collection:
             fix = (
                 "choose one of these"
                 if self.splits
-                else "add qrels/test.tsv, or measure agreement with the teacher alone"
+                else "add qrels/test.tsv; without judgments `potstill distill` measures agreement with the teacher"
             )
             raise InputError(f"there is no split {split}: {there}", where=self.source, fix=fix)
         return self._qrels[split]

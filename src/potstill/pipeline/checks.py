@@ -44,11 +44,12 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
             the vectors, or a teacher that cannot be packed.
     """
     if not teacher.can_encode_queries:
-        fix = "give teacher.model or teacher.url beside the vectors"
+        problem, fix = "the teacher is vectors on disk alone", "give teacher.model or teacher.url beside the vectors"
         if teacher.query_vectors is not None:
+            problem = "the teacher's query vectors come from disk"
             fix = "leave teacher.query_vectors out, and give teacher.model or teacher.url"
         raise InputError(
-            "the teacher's query vectors come from disk: it cannot encode the training queries, which are new texts",
+            f"{problem}: it cannot encode the training queries, which are new texts",
             where=teacher.name,
             fix=fix,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
-from .numbers import NONE, count, large, p_value, percent, percent_range, score, score_range, size, times
+from .numbers import NONE, count, excerpt, large, p_value, percent, percent_range, score, score_range, size, times
 from .runfiles import RunFiles, at, group, items, number, read_run
 from .summary import Summary, costs, excluded, summarise, warnings
 
@@ -196,7 +196,7 @@ def _data(files: RunFiles) -> str:
     if sources:
         lines.append("")
     for name, n in sources.items():
-        examples = ", ".join(_code(text) for text in items(queries, "examples", name)[:2])
+        examples = ", ".join(_code(excerpt(text)) for text in items(queries, "examples", name)[:2])
         told = f", such as {examples}" if examples else ""
         lines.append(f"- {_md(str(name).replace('_', ' '))}: {count(number(n))}{told}")
     if kept_out := excluded(files):

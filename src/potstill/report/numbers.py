@@ -37,6 +37,12 @@ def change(value: float) -> str:
     return f"{'+' if value > 0 else MINUS if value < 0 else ''}{abs(value):.2f}"
 
 
+def excerpt(text: object, most: int = 160) -> str:
+    """The beginning of a text, cut after a word, with dots where something is left out."""
+    said = str(text)
+    return said if len(said) <= most else f"{(said[:most].rpartition(' ')[0] or said[:most]).rstrip()} …"
+
+
 def count(value: float | None) -> str:
     """Write a whole number with thousands marked."""
     return NONE if value is None else f"{value:,.0f}"

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ..progress import duration
 from . import charts
-from .numbers import NONE, count, percent
+from .numbers import NONE, count, excerpt, percent
 from .runfiles import RunFiles, at, group, items, number
 from .summary import excluded
 
@@ -49,7 +49,8 @@ def training(files: RunFiles) -> dict[str, Any] | None:
     facts = []
     if files.steps:
         last = files.steps[-1]
-        facts.append(f"{count(number(last.get('step')))} updates")
+        updates = number(last.get("step"))
+        facts.append(f"{count(updates)} {'update' if updates == 1 else 'updates'}")
         if (epoch := number(last.get("epoch"))) is not None:
             facts.append(f"{epoch:.3g} {'epoch' if epoch == 1 else 'epochs'}")
         rates = [rate for line in files.steps if (rate := number(line.get("texts_per_s"))) is not None]
@@ -81,7 +82,7 @@ def trained_on(files: RunFiles) -> dict[str, Any] | None:
             "count": count(value),
             "share": percent(value / total, 0) if total else NONE,
             "width": f"{100 * value / most:.1f}" if most else "0",
-            "examples": [str(text) for text in items(queries, "examples", name)[:3]],
+            "examples": [excerpt(text) for text in items(queries, "examples", name)[:3]],
         }
         for name, value in counts.items()
     ]

@@ -15,6 +15,7 @@ from .runfiles import RunFiles, at, group, items, number
 
 SIGNIFICANT = 0.05
 MAIN_MEASURE = "nDCG@10"
+_NAMELESS = {"model", "checkpoint", "student", "best", "final", "output"}
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,13 @@ def summarise(files: RunFiles) -> Summary:
 
 
 def short_name(name: object) -> str:
-    """Give a model's or a collection's name without the folders before it; hub ids lose their owner."""
-    text = str(name or "").rstrip("/\\")
-    return text.replace("\\", "/").rpartition("/")[2]
+    """Give a model's or a collection's name without the folders before it; hub ids lose their owner.
+
+    A last part that names nothing, such as `model` or `checkpoint-500`, brings the part before it along.
+    """
+    *before, last = str(name or "").replace("\\", "/").rstrip("/").split("/")
+    nameless = last.lower().partition("-")[0] in _NAMELESS
+    return f"{before[-1]}/{last}" if nameless and before and before[-1] else last
 
 
 def warnings(files: RunFiles) -> list[str]:

@@ -33,8 +33,8 @@ class TableEntry:
 
     Attributes:
         path: its folder.
-        model, revision, role, prompt, dimensions: of its fingerprint; None (or "?" for the model) where `table.json` is
-            damaged.
+        model, revision, role, prompt, max_length, dimensions: of its fingerprint; None (or "?" for the model) where
+            `table.json` is damaged.
         rows: rows of all sound manifests.
         bytes: size on disk.
         dtype: precision on disk.
@@ -47,6 +47,7 @@ class TableEntry:
     revision: str | None
     role: str | None
     prompt: str | None
+    max_length: int | None
     dimensions: int | None
     rows: int
     bytes: int
@@ -55,9 +56,15 @@ class TableEntry:
     used: str
 
     def __str__(self) -> str:
-        prompt = f", prompt {quoted(self.prompt)}" if self.prompt else ""
+        said = [self.role or "?"]
+        if self.prompt:
+            said.append(f"prompt {quoted(self.prompt)}")
+        if self.max_length is not None:
+            said.append(f"at most {self.max_length:,} tokens")
+        if self.revision is not None:
+            said.append(f"revision {self.revision.removeprefix('blake2b:')[:8]}")
         size = f"{self.rows:,} x {self.dimensions or '?'} {self.dtype}, {self.bytes / 1e6:,.1f} MB"
-        return f"{self.model} ({self.role or '?'}{prompt}): {size}, created {self.created or '?'}, used {self.used}"
+        return f"{self.model} ({', '.join(said)}): {size}, created {self.created or '?'}, used {self.used}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ def listing(root: str | Path | None = None) -> list[TableEntry]:
                 revision=mark.revision if mark else None,
                 role=mark.role if mark else None,
                 prompt=mark.prompt if mark else None,
+                max_length=mark.max_length if mark else None,
                 dimensions=mark.dimensions if mark else None,
                 rows=_rows(folder),
                 bytes=_size(folder.iterdir()),

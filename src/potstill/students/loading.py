@@ -56,11 +56,15 @@ class Student:
         return self.documents.encode(texts)
 
 
-def load(path: str | Path) -> Student:
+def load(path: str | Path, *, trust_remote_code: bool = False) -> Student:
     """Open a student: a run's folder, a student's folder, or any sentence-transformers folder or id.
 
     A static student is opened with numpy alone. Documents are encoded by the same tower (`shared`, and any model that
     Potstill did not make), by `student-documents/` (`separate`), or by the teacher that the note names (`asymmetric`).
+
+    Args:
+        path: the folder or id.
+        trust_remote_code: run Python code that comes with that teacher; a note cannot allow it, only its reader can.
 
     Raises:
         InputError: there is no student or model there.
@@ -69,7 +73,11 @@ def load(path: str | Path) -> Student:
     if (folder / STUDENT / "modules.json").is_file():
         folder = folder / STUDENT
     if not folder.is_dir():
-        return _plain(path)
+        try:
+            return _plain(path)
+        except MissingExtra:  # it might be a model's id, but more often a path is mistyped
+            fix = 'check the path; for a model id: pip install "potstill[train]"'
+            raise InputError("there is no such folder", where=str(path), fix=fix) from None
     if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
         raise InputError(
             "the folder holds no student and no model",
@@ -85,7 +93,7 @@ def load(path: str | Path) -> Student:
         return Student(queries, lambda: load_encoder(folder, "document"), note)
     if towers == "separate":
         return Student(queries, lambda: _separate(folder), note)
-    return Student(queries, lambda: _teacher(folder, note, queries.dimensions), note)
+    return Student(queries, lambda: _teacher(folder, note, queries.dimensions, trust_remote_code), note)
 
 
 def _plain(path: str | Path, note: Mapping[str, Any] | None = None) -> Student:
@@ -104,7 +112,7 @@ def _separate(folder: Path) -> Encoder:
     return load_encoder(beside, "document")
 
 
-def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int) -> Encoder:
+def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool) -> Encoder:
     said = note.get("teacher")
     if not said:
         raise InputError(
@@ -113,6 +121,10 @@ def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int) -> Encoder:
             fix="search the index that you have, or encode documents with the teacher it was distilled from",
         )
     spec = TeacherSpec.model_validate({"model": said} if isinstance(said, str) else dict(said))
+    remedy = "make the teacher reachable under the name in potstill.json, or search the index that you have"
+    if spec.trust_remote_code and not trust:
+        remedy = "read the Python code that comes with it, and if you trust it: load(path, trust_remote_code=True)"
+    spec = spec.model_copy(update={"trust_remote_code": trust})
     try:
         from ..teachers import open_teacher
 
@@ -127,7 +139,7 @@ def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int) -> Encoder:
             f"this student encodes queries only; its documents are encoded by the teacher {name}, "
             f"which cannot be loaded here: {error.message}",
             where=error.where or str(folder),
-            fix="make the teacher reachable under the name in potstill.json, or search the index that you have",
+            fix=remedy,
         ) from None
     if encoder.dimensions != dimensions:
         raise InputError(

@@ -214,7 +214,8 @@ class HttpTeacher:
         return InputError(f"the service answers {status} {self._said(answer)}".strip(), where=self._shown, fix=fix)
 
     def _said(self, answer: httpx.Response) -> str:
-        text = " ".join(answer.text[:300].split())
+        page = "html" in answer.headers.get("content-type", "").lower() or answer.text.lstrip()[:1] == "<"
+        text = answer.reason_phrase if page else " ".join(answer.text[:300].split())  # a page is for browsers
         moved = answer.headers.get("location")
         return self._clean(f"({text})" if text else f"(moved to {without_secrets(moved)})" if moved else "")
 

@@ -137,5 +137,5 @@ def test_the_time_left_is_that_of_vectors_the_store_lacks(tiny_collection: Path,
         return next(found.message for found in examine(recipe, signals=tmp_path / "signals") if found.topic == "time")
 
     assert "to encode 90 texts" in said()  # 30 documents and 60 queries
-    distill(flags["collection"], flags["teacher"], out=tmp_path / "run", settings=settings, signals=tmp_path / "signals")
+    distill(**flags, out=tmp_path / "run", settings=settings, signals=tmp_path / "signals")
     assert "to encode 0 texts" in said()

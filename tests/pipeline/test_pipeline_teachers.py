@@ -56,6 +56,30 @@ def test_existing_index_is_searched_unchanged(
     assert [ids[i] for i in scores.argmax(axis=1)] == [row["student_top"][0][0] for row in rows]
 
 
+@pytest.mark.parametrize("form", ["parquet", "safetensors"])
+def test_other_forms_of_an_index_give_the_same_run(
+    form: str, tmp_path: Path, tiny_collection: Path, tiny_encoder: Path, signals: Path, static_run
+):
+    write_index(tmp_path / "index", tiny_encoder, tiny_collection)
+    ids = (tmp_path / "index" / "vectors.ids.txt").read_text().split()
+    matrix = np.load(tmp_path / "index" / "vectors.npy")
+    teacher = {"model": str(tiny_encoder), "index": str(tmp_path / f"vectors.{form}")}
+    if form == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"id": ids, "vector": list(matrix)}), teacher["index"])
+    else:
+        from safetensors.numpy import save_file
+
+        save_file({"vectors": matrix}, teacher["index"])
+        teacher["index_ids"] = str(tmp_path / "index" / "vectors.ids.txt")
+    run = tmp_path / "run"
+    found = quick_run(run, collection=tiny_collection, teacher=teacher, signals=signals)
+    check_run(run, found)
+    assert found["systems"]["teacher"] == pytest.approx(static_run[1]["systems"]["teacher"], abs=1e-9)
+
+
 def test_an_index_of_another_model_is_warned_of(
     tmp_path: Path, tiny_collection: Path, tiny_encoder: Path, signals: Path
 ):

@@ -42,10 +42,3 @@ def reopen(store: SignalStore) -> Callable[[], VectorTable]:
         return store.vectors(MARK)
 
     return opened
-
-
-def flip(path: Path, at: int) -> None:
-    """Change one bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)

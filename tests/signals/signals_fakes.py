@@ -114,3 +114,10 @@ def arm_death(at: int) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def flip(path: Path, at: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from signals_fakes import MARK, FakeSource, numbered, vectors_of
+from signals_fakes import MARK, FakeSource, flip, numbered, vectors_of
 
-from conftest import flip
 from potstill.errors import InputError, PotstillError
 from potstill.signals import BrokenShard, SignalStore, fill, import_vectors, verify
 from potstill.signals import shard as shard_module

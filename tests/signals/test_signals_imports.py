@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from signals_fakes import MARK, FakeSource, numbered, vectors_of
+from signals_fakes import MARK, FakeSource, flip, numbered, vectors_of
 
-from conftest import flip
 from potstill.errors import InputError
 from potstill.signals import BrokenShard, SignalStore, fill, identity, import_vectors, verify
 from potstill.signals import imports as imports_module

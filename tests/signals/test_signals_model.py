@@ -10,9 +10,8 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from signals_fakes import MARK, FakeSource, vectors_of
+from signals_fakes import MARK, FakeSource, flip, vectors_of
 
-from conftest import flip
 from potstill.signals import SignalStore, fill, gc, import_vectors, verify
 from potstill.signals.shard import forget_checks
 

@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from signals_fakes import MARK, FakeSource, numbered, vectors_of
+from signals_fakes import MARK, FakeSource, flip, numbered, vectors_of
 
-from conftest import flip
 from potstill.errors import InputError
 from potstill.signals import fill, gc, listing, verify
 

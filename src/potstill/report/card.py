@@ -69,8 +69,9 @@ def _front_matter(s: Summary) -> str:
         "license": str(run.get("license") or "other"),
         "tags": tags + ([f"potstill-{kind}"] if kind else []),
     }
-    # Hubs link `base_model`; a folder or a service is no id that they could link.
-    if _HUB_ID.fullmatch(teacher):
+    # Hubs link `base_model`; a folder (known by its contents' digest) or a service is no id that they could link.
+    folder = str(at(run, "teacher", "fingerprint", "revision") or "").startswith("blake2b:")
+    if _HUB_ID.fullmatch(teacher) and not folder:
         data["base_model"] = teacher
     data["teacher"] = teacher or "unknown"
     if s.judged:

@@ -119,8 +119,9 @@ def test_a_picture_of_nothing_is_refused_and_nothing_is_written(run: Path, unjud
 
 
 def test_a_folder_whose_name_looks_like_an_id_is_no_base_model(run: Path) -> None:
-    record = json.loads((run / "run.json").read_text())
-    record["teacher"] |= {"name": "models/minilm"}
-    record["teacher"]["fingerprint"]["revision"] = "blake2b:00ff"
-    (run / "run.json").write_text(json.dumps(record))
-    assert "base_model" not in model_card(run).split("---")[1]
+    def rename(record: dict) -> None:
+        record["teacher"]["name"] = "models/minilm"
+        record["teacher"]["fingerprint"]["revision"] = "blake2b:00ff"
+
+    edit(run / "run.json", rename)
+    assert "base_model" not in front_matter(model_card(run))

@@ -49,7 +49,7 @@ def test_the_teachers_own_queries_reproduce_its_measures_exactly(cached, static_
     texts = [collection.queries[i] for i in collection.qrels("test")]
     parrot: Any = Parrot(dict(zip(texts, queries.all(), strict=True)))
     spec = EvaluateSpec(cost=False)
-    found = Assessment(spec, collection, teacher, documents, signals, None).of(
+    found = Assessment(spec, collection, teacher, documents, signals).of(
         parrot, own_documents=False, split="test", held_out=None, file=tmp_path / "parrot.json"
     )
     assert found["systems"]["student"] == found["systems"]["teacher"] == static_run[1]["systems"]["teacher"]

@@ -60,7 +60,9 @@ def test_one_source_of_queries_is_enough(source: str, tmp_path: Path, tiny_encod
     assert set(read(tmp_path / "run" / "run.json")["queries"]["sources"]) == {source}
 
 
-def test_words_that_no_vocabulary_has(tmp_path: Path, tiny_encoder: Path, signals: Path):
+def test_words_that_no_vocabulary_has(
+    tmp_path: Path, tiny_encoder: Path, signals: Path, capsys: pytest.CaptureFixture[str]
+):
     """A Japanese collection and a teacher that knows no Japanese: its tokenizer is left aside, and that is told."""
     folder = make_tiny_collection(tmp_path / "c", documents=30, splits=())
     characters = "蒸留器泥炭麦芽酵母樽熟成香島港銅釜水山川海"
@@ -77,3 +79,4 @@ def test_words_that_no_vocabulary_has(tmp_path: Path, tiny_encoder: Path, signal
         settings=["student.vocabulary_size=200"],
     )
     check_evaluation(found, judged=False)
+    assert "the teacher's vocabulary does not know" in capsys.readouterr().err

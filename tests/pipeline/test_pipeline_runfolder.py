@@ -103,7 +103,7 @@ def test_a_lock_left_by_a_killed_process_does_not_matter(tmp_path: Path, recipe:
     run.mkdir()
     (run / ".lock").write_text("")
     with claimed(run, recipe, resume=False):
-        pass
+        assert (run / "recipe.yaml").read_text(encoding="utf-8") == recipe.to_yaml()
 
 
 def test_a_lock_removed_under_our_hands_is_taken_anew(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch):

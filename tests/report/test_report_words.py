@@ -177,4 +177,4 @@ def test_systems_of_like_speed_get_labels_over_and_under() -> None:
 
 def test_the_fixture_is_json_all_through(run: Path) -> None:
     for name in ("run.json", "evaluation.json", "documents.json"):
-        json.loads((run / name).read_text(encoding="utf-8"))
+        assert isinstance(json.loads((run / name).read_text(encoding="utf-8")), dict)

@@ -18,7 +18,6 @@ from ..recipe import EvaluateSpec, TeacherSpec
 from ..students import Student, load
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_prefixes, check_reference
-from .runfolder import Record
 from .vectors import Vectors, document_vectors, query_vectors
 
 _SNIPPET = 160
@@ -79,7 +78,7 @@ def assess(
             " its figures say little about new queries"
         )
     documents = document_vectors(model, opened, signals)
-    assessment = Assessment(spec, opened, model, documents, signals, None)
+    assessment = Assessment(spec, opened, model, documents, signals)
     return assessment.of(pupil, own_documents=own, split=split, held_out=None, file=out)
 
 
@@ -93,10 +92,9 @@ class Assessment:
         teacher: VectorTeacher,
         documents: Vectors,
         signals: Path | None,
-        record: Record | None,
     ) -> None:
         self.spec, self.collection, self.teacher = spec, collection, teacher
-        self.documents, self.signals, self.record = documents, signals, record
+        self.documents, self.signals = documents, signals
 
     def of(
         self,

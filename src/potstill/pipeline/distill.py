@@ -141,9 +141,7 @@ class _Run:
         from ..students import load
         from .assess import Assessment
 
-        assessment = Assessment(
-            self.recipe.evaluate, material.collection, teacher, material.documents, self.signals, self.record
-        )
+        assessment = Assessment(self.recipe.evaluate, material.collection, teacher, material.documents, self.signals)
         return assessment.of(
             load(self.run / STUDENT),
             own_documents=self.recipe.towers != "asymmetric",

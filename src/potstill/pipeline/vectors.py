@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..errors import InputError
 from ..evaluation import Rows
 from ..recipe import Role
 from ..signals import SignalStore, VectorTable, fill
+from ..students.counting import chunks
 from ..teachers import VectorTeacher
 
 _BLOCK = 4096
@@ -92,11 +92,10 @@ def _encoded(
     table = SignalStore(signals).vectors(teacher.fingerprint(role))
     fill(table, teacher, texts(), role, label=label, total=total)
     rows, cut = [np.empty(0, dtype=np.int64)], 0
-    for block in _blocks(texts()):
+    for block in chunks(texts(), _BLOCK):
         rows.append(table.rows(block))
         cut += teacher.truncated(block, role)
     found = np.concatenate(rows)
-    # A shard that is found broken at first use is dropped and its rows made again; ask for all of them now.
     _check(table, found)
     return Vectors(table, found, cut)
 
@@ -108,9 +107,3 @@ def _check(table: VectorTable, rows: np.ndarray) -> None:
             where=str(table.folder),
             fix="run `potstill signals verify`, then the same command again",
         )
-
-
-def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    stream = iter(texts)
-    while block := list(islice(stream, _BLOCK)):
-        yield block

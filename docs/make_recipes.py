@@ -42,7 +42,7 @@ def kind(annotation: Any) -> str:
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     text = re.sub(r"typing\.Literal\[([^]]*)\]", r"\1", text)
     text = re.sub(r"Optional\[(.*)\]", r"\1 | None", text)
-    text = re.sub(r"pathlib\.|typing\.|potstill\.recipe\.|_local\.", "", text)
+    text = re.sub(r"pathlib\.|typing\.|potstill\.recipe\.(?:\w+\.)?|_local\.", "", text)
     return text.replace("|", "\\|").replace("'", "")
 
 

@@ -28,7 +28,7 @@ ROOMS = (
     {"collection"},
 )
 LEAVES = {"errors", "progress", "atomic", "texts", "version"}
-RECIPE = {"recipe", "recipe_errors"}  # the recipe's own two files, a leaf together
+RECIPE = {"recipe"}  # a leaf of several files
 
 
 def named(path: Path) -> str:

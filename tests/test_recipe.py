@@ -123,7 +123,7 @@ def test_an_empty_file_with_flags_is_a_recipe(tmp_path: Path):
             "collection: c\nteacher: t\nobjectives:\n- match:l2\n- {family: match, wieght: 2}\n",
             "did you mean `weight`?",
         ),
-        (4, "collection: c\nteacher: t\nobjectives:\n  - match:huber\n", "'l2', 'squared', 'cosine'"),
+        (4, "collection: c\nteacher: t\nobjectives:\n  - match:huber\n", "l2, squared, cosine"),
         (4, "collection: c\nteacher: t\ntraining:\n  seed: -1\n", "greater than or equal to 0 (got -1)"),
         (3, "collection: c\nteacher: t\nstudent: tiny:a\n", "static:128"),
         (4, "collection: c\nteacher: t\nqueries:\n  titles: .inf\n", "finite"),

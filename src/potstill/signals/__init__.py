@@ -3,6 +3,7 @@
 from .filling import FillReport, batches_by_length, fill
 from .fingerprint import Fingerprint
 from .imports import identity, import_vectors
+from .pairs import pair_text, split_pair
 from .shard import BrokenShard
 from .source import VectorSource
 from .store import SignalStore, default_root
@@ -25,5 +26,7 @@ __all__ = [
     "identity",
     "import_vectors",
     "listing",
+    "pair_text",
+    "split_pair",
     "verify",
 ]

@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
+from typing import Generic
 
 import numpy as np
 
 from ..errors import InputError
 from ..progress import Meter, meter, warn
-from ..recipe import Role
 from .keys import text_keys
 from .shard import BrokenShard, leftovers
-from .source import VectorSource
+from .source import RoleT, VectorSource
 from .table import VectorTable
 from .writer import ShardWriter, checked
 
@@ -46,9 +46,9 @@ class FillReport:
 
 def fill(
     table: VectorTable,
-    source: VectorSource,
+    source: VectorSource[RoleT],
     texts: Iterable[str],
-    role: Role,
+    role: RoleT,
     *,
     tokens_per_batch: int = 16384,
     label: str = "",
@@ -126,11 +126,11 @@ def batches_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np
         start += size
 
 
-class _Filling:
+class _Filling(Generic[RoleT]):
     """The state of one call of `fill`."""
 
     def __init__(
-        self, table: VectorTable, source: VectorSource, role: Role, tokens_per_batch: int, writer: ShardWriter
+        self, table: VectorTable, source: VectorSource[RoleT], role: RoleT, tokens_per_batch: int, writer: ShardWriter
     ) -> None:
         self.table, self.source, self.role = table, source, role
         self.tokens_per_batch, self.writer = tokens_per_batch, writer

@@ -19,7 +19,8 @@ class Fingerprint:
         kind: sort of source, e.g. `sentence-transformers`, `http`, `imported`.
         model: id, folder or service name of what made the vectors.
         revision: commit or a digest of the weights or of the file; None when the source cannot tell.
-        role: `query` or `document` where the role changes the vectors, `any` where both roles get the same.
+        role: `query` or `document` where the role changes the vectors, `any` where both roles get the
+            same; `pair` for what is said of a query and a document together.
         prompt: text put before every text; "" for none.
         pooling: how token vectors become one, None when unknown.
         max_length: tokens after which a text is cut, None when unknown.
@@ -32,7 +33,7 @@ class Fingerprint:
     kind: str
     model: str
     revision: str | None
-    role: Literal["query", "document", "any"]
+    role: Literal["query", "document", "any", "pair"]
     prompt: str
     pooling: str | None
     max_length: int | None

@@ -51,7 +51,9 @@ def default_root() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "potstill" / "signals"
 
 
-_NAME = re.compile(r"(?P<model>.+)\.(?P<role>query|document|any)\.(?P<dtype>float16|float32)\.(?P<digest>[0-9a-f]{32})")
+_NAME = re.compile(
+    r"(?P<model>.+)\.(?P<role>query|document|any|pair)\.(?P<dtype>float16|float32)\.(?P<digest>[0-9a-f]{32})"
+)
 
 
 def table_folders(root: str | Path | None) -> list[tuple[Path, str, str]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from ..errors import InputError
 from ..objectives.base import Objective
 from ..objectives.embedding import EmbeddingMatch
+from ..objectives.functional import MatchMetric
 from ..objectives.prefixes import AtPrefixes
 from ..objectives.scores import ScoreKL
 from ..recipe import ObjectiveSpec
@@ -76,10 +77,9 @@ def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Te
 def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
     objective: Objective
     if spec.family == "match":
-        assert spec.form in ("l2", "squared", "cosine")
-        objective = EmbeddingMatch(spec.form)
+        objective = EmbeddingMatch(cast(MatchMetric, spec.form))
     else:
-        objective = ScoreKL(spec.student_temperature, spec.teacher_temperature)
+        objective = ScoreKL(spec.student_temperature or 0.05, spec.teacher_temperature or 0.05)
     return AtPrefixes(objective, spec.prefixes, unit) if spec.prefixes else objective
 
 

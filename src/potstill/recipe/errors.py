@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from .errors import InputError
+from ..errors import InputError
 
 # Pydantic's words where they are Python's rather than YAML's.
 _PLAIN = {

@@ -1,0 +1,28 @@
+"""Recipes: one typed YAML file is one whole run; every mistake is told with its line and the remedy."""
+
+from .base import Lengths, Prompts, Role, SignalRole
+from .learning import CandidatesSpec, GeneratorSpec, ObjectiveSpec, QueriesSpec
+from .reading import load_recipe
+from .running import EvaluateSpec, OutputSpec, TrainingSpec
+from .students import StudentSpec
+from .teachers import ScorerSpec, TeacherSpec
+from .whole import Recipe
+
+__all__ = [
+    "CandidatesSpec",
+    "EvaluateSpec",
+    "GeneratorSpec",
+    "Lengths",
+    "ObjectiveSpec",
+    "OutputSpec",
+    "Prompts",
+    "QueriesSpec",
+    "Recipe",
+    "Role",
+    "ScorerSpec",
+    "SignalRole",
+    "StudentSpec",
+    "TeacherSpec",
+    "TrainingSpec",
+    "load_recipe",
+]

@@ -1,0 +1,137 @@
+"""What is learned from: queries, candidates, and the weighted terms of the loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from .base import Role, Strict
+
+
+class GeneratorSpec(Strict):
+    """A sequence-to-sequence model (T5, BART, doc2query, ...) that writes queries.
+
+    `reads: documents` writes queries for documents; `reads: queries` rewrites real queries whose words were dropped and
+    swapped with probability `noise` (EmbedDistill's other arm). `sampling: null` decodes with beams.
+    """
+
+    model: str
+    revision: str | None = None
+    reads: Literal["documents", "queries"] = "documents"
+    each: int = Field(default=2, ge=1, le=50)
+    sources: int = Field(default=20_000, ge=1)
+    prefix: str = ""
+    beams: int = Field(default=4, ge=1)
+    sampling: float | None = Field(default=None, gt=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    max_input: int = Field(default=256, ge=8)
+    max_output: int = Field(default=32, ge=2)
+    noise: float = Field(default=0.2, ge=0, lt=1)
+    batch_size: int = Field(default=16, ge=1)
+    device: str | None = None
+
+
+class QueriesSpec(Strict):
+    """Where training queries come from. Shares are relative; what a source lacks goes to the others.
+
+    `cuts: false` leaves out all that is cut from documents. `judgments` names a split whose judgments may be learned
+    from: its positives are then known to the objectives that need them. `generator` writes queries, which have the
+    share `generated`; `mixed` joins halves of two queries. The filters (`words`, `round_trip`, `pick`) are for queries
+    that were generated: a number of words from-to; the source document must be among the teacher's best `round_trip`;
+    of `pool` times as many queries as there is room for, those are kept that `pick` finds most informative.
+    """
+
+    cap: int = Field(default=40_000, ge=20)
+    files: tuple[Path, ...] = ()
+    other_splits: bool = True
+    judgments: str | None = None
+    cuts: bool = True
+    titles: float = Field(default=1.0, ge=0)
+    sentences: float = Field(default=4.0, ge=0)
+    spans: float = Field(default=1.0, ge=0)
+    phrases: float = Field(default=1.0, ge=0)
+    keywords: float = Field(default=1.0, ge=0)
+    documents: float = Field(default=1.0, ge=0)
+    generated: float = Field(default=4.0, ge=0)
+    mixed: float = Field(default=0.0, ge=0)
+    generator: GeneratorSpec | None = None
+    words: tuple[int, int] = (2, 64)
+    round_trip: int | None = Field(default=None, ge=1)
+    pick: Literal["entropy", "disagreement", "teacher-right"] | None = None
+    pool: float = Field(default=3.0, ge=1)
+    held_out: int = Field(default=500, ge=10)
+
+
+class CandidatesSpec(Strict):
+    """The documents that a query is compared with where an objective says `documents: mined`.
+
+    `sources` are taken in turn, best first: `teacher` (its vectors), `bm25`, `random`, or a folder of candidates that
+    was saved. Known positives are never negatives. `depth` are looked at in each source, the first `skip` left out;
+    `below_positive` drops those that the teacher scores at least this share of the (worst) positive, `max_score` those
+    of at least this score; `near_duplicates` drops those as close to a positive, or to a better candidate, as this
+    cosine. `count` are kept a query, a known positive put before them.
+    """
+
+    sources: tuple[str, ...] = ("teacher",)
+    count: int = Field(default=15, ge=1)
+    depth: int = Field(default=100, ge=1)
+    skip: int = Field(default=0, ge=0)
+    below_positive: float | None = Field(default=None, gt=0)
+    max_score: float | None = None
+    near_duplicates: float | None = Field(default=None, gt=0, le=1)
+    approximate: bool = False
+
+
+FORMS: dict[str, tuple[str, ...]] = {
+    "match": ("l2", "squared", "cosine", "covariance"),
+    "scores": ("kl", "mse", "margin-mse", "pearson", "spearman", "cmkd"),
+    "contrastive": ("one-hot",),
+}
+
+
+class ObjectiveSpec(Strict):
+    """One weighted term. Short forms: `match:l2`, `match:cosine`, `scores:kl`, `contrastive`.
+
+    `teacher` names the scorer that the term listens to; None: the teacher of vectors.
+
+    `documents` says what scores are compared on: those the batch's queries were cut from (or judged to fit), `count`
+    drawn at random, each query's first `count` candidates (`mined`), or all; `auto`: all where that is affordable, else
+    a sample, the batch's own where the student has to encode them, and `mined` for a scorer's scores.
+
+    Temperatures None: 0.05, and for a scorer the one it was calibrated to. `scale_by_temperature` multiplies a term by
+    the product of the two (Hinton's T squared), so that its gradient does not shrink with them. `keep_wrong` is SSKD's
+    error filter: of the lists whose known positive the teacher does not rank first, only this share is kept, the least
+    wrong ones.
+    """
+
+    family: Literal["match", "scores", "contrastive"]
+    form: str | None = None
+    teacher: str | None = None
+    weight: float = Field(default=1.0, gt=0)
+    role: Role | Literal["both"] = "query"
+    prefixes: tuple[int, ...] = ()
+    student_temperature: float | None = Field(default=None, gt=0)
+    teacher_temperature: float | None = Field(default=None, gt=0)
+    scale_by_temperature: bool = False
+    keep_wrong: float | None = Field(default=None, ge=0, le=1)
+    documents: Literal["auto", "batch", "sample", "mined", "all"] = "auto"
+    count: int = Field(default=4_096, ge=1)
+
+    @model_validator(mode="after")
+    def _form_fits(self) -> ObjectiveSpec:
+        forms = FORMS[self.family]
+        if self.form is None:
+            self.__dict__["form"] = forms[0]
+        elif self.form not in forms:
+            raise ValueError(f"family {self.family} has forms {', '.join(forms)}, not {self.form}")
+        return self
+
+
+def short_objective(value: Any) -> Any:
+    """`match:l2` is a family and its form."""
+    if not isinstance(value, str):
+        return value
+    family, _, form = value.partition(":")
+    return {"family": family, "form": form or None}

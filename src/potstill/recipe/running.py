@@ -1,0 +1,51 @@
+"""How it is trained, measured and written."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Strict
+
+
+class TrainingSpec(Strict):
+    """The loop. None means: the default of the student's kind (see `docs/recipes.md`)."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, ge=1)
+    tokens_per_batch: int | None = Field(default=None, ge=16)
+    max_texts_per_batch: int | None = Field(default=None, ge=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float | None = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0)
+    bf16: Literal["auto", True, False] = "auto"
+    select: Literal["held_out", "dev"] = "held_out"
+    validate_every: int | None = Field(default=None, ge=1)
+    patience: int = Field(default=3, ge=1)
+    checkpoint_seconds: float = Field(default=30.0, gt=0, le=30.0)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class EvaluateSpec(Strict):
+    """What is measured at the end. `split` None: test, or nothing where a collection has no judgments.
+
+    `candidates: judged` ranks each query's judged documents alone, for re-ranking sets such as WikiQA.
+    """
+
+    split: str | None = None
+    measures: tuple[str, ...] = ("nDCG@10", "RR@10", "R@100", "AP")
+    exclude_self: Literal["auto", "always", "never"] = "auto"
+    candidates: Literal["all", "judged"] = "all"
+    depth: int = Field(default=100, ge=10)
+    cost: bool = True
+    prefixes: tuple[int, ...] = ()
+
+
+class OutputSpec(Strict):
+    """Extra files of a run."""
+
+    packed: bool = False

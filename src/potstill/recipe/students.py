@@ -1,0 +1,59 @@
+"""What is trained."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from .base import Prompts, Strict
+
+
+class StudentSpec(Strict):
+    """A student. Short forms: `static`, `static:128` (rank), `layers:0,5`, `tiny:2x128`, or any model id or folder."""
+
+    kind: Literal["static", "layers", "tiny", "model"] = "static"
+    layers: tuple[int, ...] | None = None
+    depth: int = Field(default=2, ge=1)
+    width: int | None = Field(default=None, ge=8)
+    embedding_rank: int | None = Field(default=None, ge=4)
+    rank: int | None = Field(default=None, ge=4)
+    vocabulary: Literal["teacher", "trimmed", "corpus"] | None = None
+    vocabulary_size: int | None = Field(default=None, ge=32)
+    phrases: int = Field(default=0, ge=0)
+    parameters: int | None = Field(default=None, ge=1_000)
+    model: str | None = None
+    pooling: Literal["mean", "cls"] | None = None
+    max_length: int | None = Field(default=None, ge=4)
+    prompts: Prompts = Prompts()
+
+    @model_validator(mode="after")
+    def _whole(self) -> StudentSpec:
+        if self.kind == "model" and not self.model:
+            raise ValueError("a student of kind `model` needs `model`: an id or a folder")
+        return self
+
+
+def short_student(value: Any) -> Any:
+    """`static:128` and the like, or a model's id or folder."""
+    if not isinstance(value, str):
+        return value
+    name, _, rest = value.partition(":")
+    try:
+        if name == "static":
+            return {"kind": "static", "rank": int(rest)} if rest else {"kind": "static"}
+        if name == "layers":
+            return {"kind": "layers", "layers": [int(n) for n in rest.split(",")] if rest else None}
+        if name == "tiny":
+            depth, _, width = rest.partition("x")
+            return {"kind": "tiny", "depth": int(depth), "width": int(width)} if rest else {"kind": "tiny"}
+    except ValueError:
+        raise ValueError(
+            f"cannot read student {value!r}: write static, static:128, layers:0,5, tiny:2x128 or a model id"
+        ) from None
+    meant = difflib.get_close_matches(name, ("static", "layers", "tiny"), n=1, cutoff=0.75)
+    if meant and "/" not in value and not Path(value).exists():
+        raise ValueError(f"there is no student {value!r}; did you mean `{meant[0]}`? (a model's folder: ./{value})")
+    return {"kind": "model", "model": value}

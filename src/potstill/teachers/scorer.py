@@ -1,0 +1,36 @@
+"""What every teacher of scores can do: it reads a query and a document together, or compares them in a way of its own.
+
+A scorer fills tables of the signal store as a teacher of vectors does; the texts are pairs (`signals.pair_text`), and a
+row is one number (`scores`) or two vectors end to end (`pair_vectors`: the query's side, then the document's).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from ..signals import VectorSource
+
+PairSignal = Literal["scores", "pair_vectors"]
+
+
+class Scorer(Protocol):
+    """A teacher of scores; `open_scorer` makes one.
+
+    Attributes:
+        name: what objectives and reports call it.
+        kind: `cross-encoder`, `dual-pooled` or `sparse`.
+        signals: what it can say of a pair.
+        dimensions: width d of each of a pair's two vectors; None where it has none.
+        parameters: stored numbers; None where it cannot be known.
+        bytes: their size in memory; None where it cannot be known.
+    """
+
+    name: str
+    kind: str
+    signals: frozenset[PairSignal]
+    dimensions: int | None
+    parameters: int | None
+    bytes: int | None
+
+    def source(self, signal: PairSignal = "scores") -> VectorSource[Literal["pair"]]:
+        """What fills a table of pairs (role `pair`): width 1 for `scores`, 2d for `pair_vectors`."""

@@ -13,6 +13,7 @@ from ..evaluation import parse_measures
 from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher
+from .lists import positives_of
 
 _COMPARED = 16  # documents
 _ALIKE = 0.98  # float16 and the order of sums cost far less, another prompt more
@@ -149,6 +150,8 @@ def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queri
             document_tokens=nothing(documents) if encoded else None,
             sources=queries.documents,
             mined=np.zeros((count, 1), dtype=np.int64),
+            positives=positives_of(queries),
+            pair_scores={term.teacher: np.zeros((count, 1), np.float32) for term in task.terms if term.teacher},
             trained_documents=np.arange(documents if trained else 0),
         ),
     )

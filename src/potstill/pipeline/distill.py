@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
+from .lists import positives_of, scores_of, training_lists
 from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled, with_defaults
 from .preparation import build_task, gather_queries, judged_split, never_trained
 from .runfolder import Record, claimed
+from .scorers import Panel, hear, open_panel
 from .vectors import document_vectors, query_vectors
 
 if TYPE_CHECKING:
@@ -65,12 +68,13 @@ class _Run:
         teacher = open_teacher(recipe.teacher)
         say(f"teacher: {teacher.name}, {teacher.dimensions} dimensions")
         check_teacher(recipe, collection, teacher, self.split)
+        panel = open_panel(recipe.scorers)
         if doubt := doubtful_index(teacher, collection):
             self.warn_of([doubt])
         with record.timed("queries"):
             queries = self.queries(collection)
         with record.timed("student"):
-            task = build_task(recipe, collection, teacher, queries)
+            task = build_task(recipe, collection, teacher, queries, panel)
         check_task(task, collection, teacher, queries)
         with record.timed("teacher"):
             material = Material(
@@ -81,6 +85,7 @@ class _Run:
                 held_out=query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries"),
                 teacher=" ".join(teacher.fingerprint(role).digest() for role in ("query", "document")),
             )
+            material = self.with_lists(material, teacher, panel, task)
         self.note(teacher, material)
         from .fitting import fit
 
@@ -106,6 +111,36 @@ class _Run:
         if len(queries.texts) >= self.recipe.queries.cap:
             say(f"queries: capped by queries.cap={self.recipe.queries.cap}, drawn with seed {self.record.data['seed']}")
         return queries
+
+    def with_lists(self, material: Material, teacher: VectorTeacher, panel: Panel, task: Task) -> Material:
+        """The material with each query's own candidates, and what the scorers say of them."""
+        recipe, queries = self.recipe, material.queries
+        lists = training_lists(
+            recipe,
+            material.collection,
+            queries,
+            material.documents,
+            material.targets,
+            teacher.metric,
+            teacher.name,
+            self.run,
+        )
+        if lists is None:
+            return material
+        heard = hear(
+            panel,
+            recipe.objectives,
+            material.collection,
+            queries.texts,
+            lists,
+            positives_of(queries),
+            scores_of(material.targets, material.documents, lists, teacher.metric),
+            unit=task.query_tower.normalize,
+            signals=self.signals,
+        )
+        if heard.reports:
+            self.record.data["scorers"] = heard.as_json()
+        return replace(material, lists=lists, heard=heard, scorers=panel.identity())
 
     def save(self, task: Task, teacher: VectorTeacher, collection: Collection) -> None:
         from ..students import save_packed

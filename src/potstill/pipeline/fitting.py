@@ -13,14 +13,18 @@ import torch
 from ..collection import Collection
 from ..evaluation import exact_search, measure, overlap
 from ..evaluation.search import Documents
-from ..recipe import ObjectiveSpec, Recipe, Role
+from ..objectives.functional import document_root
+from ..recipe import Recipe, Role
 from ..students import Tokens, Tower
 from ..training.data import StoredVectors, TrainingSet
 from ..training.loop import train
-from ..training.task import Metric, Task
+from ..training.task import Task
+from ..training.terms import build_terms
+from .lists import positives_of
 from .material import Material
 from .naming import without_key
 from .objectives import settled
+from .preparation import unit_space
 from .vectors import Vectors
 
 _VALIDATION_DOCUMENTS = 20_000  # searched at each validation; more say little more about the student
@@ -39,7 +43,10 @@ class Fitted:
 
 def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool) -> Fitted:
     """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
+    task.terms = tuple(build_terms(material.heard.settled(settled(recipe, len(material.documents))), unit=unit_space(task)))
     data = training_set(recipe, task, material)
+    if any(term.objective.form == "covariance" for term in task.match_terms):
+        task.document_root = document_root(material.documents).to(task.device)
     validation = Validation(recipe, task, material)
     public = recipe.model_copy(update={"teacher": without_key(recipe.teacher)})
     identity = {"recipe": public.model_dump_json(exclude={"training", "evaluate", "output"}), **material.identity()}
@@ -72,19 +79,12 @@ def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
         documents=StoredVectors(documents.table, documents.rows),
         document_tokens=document_tokens,
         sources=queries.documents,
-        mined=_mined(settled(recipe, collection.document_count), documents, targets, task.metric),
+        mined=material.lists,
+        positives=positives_of(queries),
+        pair_scores=material.heard.scores,
+        pair_targets=material.heard.targets,
         trained_documents=trained,
     )
-
-
-def _mined(
-    objectives: tuple[ObjectiveSpec, ...], documents: Vectors, targets: Vectors, metric: Metric
-) -> np.ndarray | None:
-    """The teacher's nearest documents of each training query, nearest first, where an objective asks for them."""
-    counts = [spec.count for spec in objectives if spec.family == "scores" and spec.documents == "mined"]
-    if not counts:
-        return None
-    return exact_search(targets.all(), documents, max(counts), metric=metric).rows
 
 
 class Validation:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from ..collection import Collection
 from ..queries import TrainingQueries
 from ..texts import digest
+from .scorers import Heard
 from .vectors import Vectors
 
 
@@ -22,6 +26,9 @@ class Material:
         targets: of every training query.
         held_out: of every held-out query.
         teacher: digests of what made the vectors of queries and of documents.
+        lists: `(q, c)` each training query's own documents, a positive first where one is known; None: not needed.
+        heard: what the scorers say of these.
+        scorers: digests of what made their scores, by name.
     """
 
     collection: Collection
@@ -30,6 +37,9 @@ class Material:
     targets: Vectors
     held_out: Vectors
     teacher: str
+    lists: np.ndarray | None = None
+    heard: Heard = field(default_factory=Heard)
+    scorers: Mapping[str, str] = field(default_factory=dict)
 
     def identity(self) -> dict[str, str]:
         """What decides a training beside its recipe, by name: contents, not the names of files that may change."""
@@ -38,8 +48,12 @@ class Material:
             for text in part:
                 texts.update(digest(text))
             texts.update(b"held out")
+        for rows in self.queries.positives:
+            texts.update(rows.data)
         return {
             "collection": self.collection.fingerprint(),
             "teacher": self.teacher,
             "training queries": texts.hexdigest(),
+            **({} if self.lists is None else {"candidates": hashlib.blake2b(self.lists, digest_size=16).hexdigest()}),
+            **self.scorers,
         }

@@ -31,6 +31,13 @@ def settled(recipe: Recipe, documents: int) -> tuple[ObjectiveSpec, ...]:
     """The objectives with `documents: auto` decided for a corpus of this many documents."""
     choice = "batch" if recipe.towers != "asymmetric" else "all" if documents <= _ALL else "sample"
     return tuple(
-        spec.model_copy(update={"documents": choice}) if spec.documents == "auto" else spec
+        spec.model_copy(update={"documents": "mined" if needs_lists(spec) else choice})
+        if spec.documents == "auto"
+        else spec
         for spec in recipe.objectives
     )
+
+
+def needs_lists(spec: ObjectiveSpec) -> bool:
+    """Whether a term can only be computed on each query's own list of documents."""
+    return spec.teacher is not None or spec.form == "margin-mse"

@@ -14,6 +14,7 @@ from .objectives import settled
 
 if TYPE_CHECKING:
     from ..training.task import Task
+    from .scorers import Panel
 
 
 def judged_split(collection: Collection, recipe: Recipe) -> str | None:
@@ -47,8 +48,10 @@ def gather_queries(recipe: Recipe, collection: Collection, split: str | None) ->
     return training_queries(collection, recipe.queries, seed=recipe.training.seed, exclude_ids=never, real_ids=real)
 
 
-def build_task(recipe: Recipe, collection: Collection, teacher: VectorTeacher, queries: TrainingQueries) -> Task:
-    """Towers and terms, untrained.
+def build_task(
+    recipe: Recipe, collection: Collection, teacher: VectorTeacher, queries: TrainingQueries, panel: Panel | None = None
+) -> Task:
+    """Towers and terms, untrained; `panel` holds the open scorers of the recipe.
 
     Raises:
         InputError: the student does not fit the teacher.
@@ -70,7 +73,31 @@ def build_task(recipe: Recipe, collection: Collection, teacher: VectorTeacher, q
         document_tower=other,
         metric=teacher.metric,
         seed=seed,
+        heads=_heads(recipe, panel, tower.dimensions),
     )
+
+
+def _heads(recipe: Recipe, panel: Panel | None, width: int) -> dict[str, int]:
+    """Width of each matched scorer's vectors that is not the student's."""
+    heads: dict[str, int] = {}
+    for number, spec in enumerate(recipe.objectives):
+        if spec.family != "match" or spec.teacher is None or panel is None:
+            continue
+        scorer = panel.scorers[spec.teacher]
+        if scorer.dimensions is None or "pair_vectors" not in scorer.signals:
+            raise InputError(
+                f"{spec.teacher} is a {scorer.kind} teacher: it gives scores, and no vectors to match",
+                where=f"objectives.{number}.teacher",
+                fix="match a dual-pooled teacher (`potstill teach dual-pooled`), or learn from its scores: scores:kl",
+            )
+        if scorer.dimensions != width:
+            heads[spec.teacher] = scorer.dimensions
+    return heads
+
+
+def unit_space(task: Task) -> bool:
+    """Whether vectors are of length 1, or compared as if they were."""
+    return task.query_tower.normalize or task.metric == "cosine"
 
 
 def representative(collection: Collection, queries: TrainingQueries) -> Callable[[], Iterator[str]]:

@@ -117,7 +117,7 @@ class ObjectiveSpec(Strict):
     scale_by_temperature: bool = False
     keep_wrong: float | None = Field(default=None, ge=0, le=1)
     documents: Literal["auto", "batch", "sample", "mined", "all"] = "auto"
-    count: int = Field(default=4_096, ge=1)
+    count: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _form_fits(self) -> ObjectiveSpec:

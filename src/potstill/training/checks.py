@@ -32,7 +32,14 @@ def check(task: Task, data: TrainingSet) -> None:
             f"{task.mode} towers encode documents, and there are none", where="towers", fix="use towers: asymmetric"
         )
     for match in task.match_terms:
-        if match.role == "query":
+        if match.teacher is not None and not encodes:
+            raise InputError(
+                "a student that searches the teacher's own index must stay in its space, which a cross-encoder's "
+                "vectors are not in",
+                where=match.name,
+                fix="use towers: shared or separate, or match the teacher of vectors",
+            )
+        if match.role == "query" or match.teacher is not None:
             continue
         if not encodes:
             raise InputError(
@@ -59,7 +66,17 @@ def check(task: Task, data: TrainingSet) -> None:
                 where=term.name,
                 fix="use documents: batch, sample or mined, or towers: asymmetric",
             )
-        if term.documents == "batch" and (data.sources is None or not (data.sources >= 0).any()):
+        judged = data.positives is not None and bool((data.positives >= 0).any())
+        if (term.objective.needs_positives or term.keep_wrong is not None) and not judged:
+            raise InputError(
+                "no training query has a document that it was judged to fit",
+                where=term.name,
+                fix="name a split to learn from, queries.judgments: train, or leave this objective out",
+            )
+        if term.teacher is not None and term.teacher not in data.pair_scores:
+            raise InputError(f"there are no scores of {term.teacher}", where=term.name, fix="name it among the scorers")
+        sourced = data.sources is not None and bool((data.sources >= 0).any())
+        if term.documents == "batch" and not (sourced or judged):
             raise InputError(
                 "no query has a document that it came from", where=term.name, fix="use documents: sample, mined or all"
             )

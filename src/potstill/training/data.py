@@ -7,6 +7,7 @@ their own, that of `documents`; `sources`, `mined` and `trained_documents` hold 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,6 +77,26 @@ class StoredVectors:
         return np.asarray(self.table.gather(self.rows[rows]), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class PairTargets:
+    """What a dual-pooled cross-encoder makes of texts, averaged over the pairs in which they stand.
+
+    Attributes:
+        queries: `(q, d)` float32, one row a training query; NaN where no pair of it was read.
+        rows: `(m,)` the documents that stand in some pair, sorted.
+        documents: `(m, d)` float32, theirs.
+    """
+
+    queries: np.ndarray
+    rows: np.ndarray
+    documents: np.ndarray
+
+    @property
+    def dimensions(self) -> int:
+        """Width d."""
+        return int(self.queries.shape[1])
+
+
 def _none() -> np.ndarray:
     return np.empty(0, dtype=np.int64)
 
@@ -89,8 +110,11 @@ class TrainingSet:
         query_targets: the teacher's query vectors, row i for query i.
         documents: the teacher's document vectors (n of them); score objectives compare queries with these.
         document_tokens: the same n documents as the student reads them; needed where the student encodes documents.
-        sources: `(q,)` the document each query came from, -1 where none is known.
-        mined: `(q, c)` candidate documents of each query, best first, padded with -1.
+        sources: `(q,)` the document each query came from (or one that it was judged to fit), -1 where none is known.
+        mined: `(q, c)` candidate documents of each query, padded with -1; a known positive first, then the best.
+        positives: `(q, p)` documents that a query was judged to fit, padded with -1; None: nothing was judged.
+        pair_scores: scorer -> `(q, c)` float32, what it says of each query with its `mined` documents; NaN: nothing.
+        pair_targets: scorer -> the vectors that it reads from pairs.
         trained_documents: documents that are rows of the training set themselves, to be matched as queries are.
     """
 
@@ -100,6 +124,9 @@ class TrainingSet:
     document_tokens: Tokens | None = None
     sources: np.ndarray | None = None
     mined: np.ndarray | None = None
+    positives: np.ndarray | None = None
+    pair_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pair_targets: Mapping[str, PairTargets] = field(default_factory=dict)
     trained_documents: np.ndarray = field(default_factory=_none)
 
     def __post_init__(self) -> None:
@@ -108,10 +135,15 @@ class TrainingSet:
         _require(
             self.document_tokens is None or len(self.document_tokens) == count, "one text for each document vector"
         )
-        for name in ("sources", "mined"):
+        for name in ("sources", "mined", "positives"):
             rows = getattr(self, name)
             _require(rows is None or len(rows) == queries, f"{name}: one entry for each query")
             _require(rows is None or rows.size == 0 or (rows.min() >= -1 and rows.max() < count), f"{name} in range")
+        for name, scores in self.pair_scores.items():
+            shape = None if self.mined is None else self.mined.shape
+            _require(scores.shape == shape, f"pair_scores[{name!r}]: one entry for each of mined")
+        for name, targets in self.pair_targets.items():
+            _require(len(targets.queries) == queries, f"pair_targets[{name!r}]: one row for each query")
         trained = self.trained_documents
         _require(len(trained) == 0 or (trained.min() >= 0 and trained.max() < count), "trained_documents in range")
         _require(len(trained) == 0 or self.document_tokens is not None, "tokens of the documents that are trained")
@@ -128,6 +160,16 @@ class TrainingSet:
     def roles(self) -> np.ndarray:
         """`(n,)` 0 where a row is a query, 1 where it is a document."""
         return (np.arange(len(self)) >= self.queries).astype(np.int8)
+
+    def positive_of(self, queries: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """`(n,)` one document that each query fits: drawn from those it was judged to fit, else its source, else -1."""
+        found = np.full(len(queries), -1, dtype=np.int64) if self.sources is None else self.sources[queries].copy()
+        if self.positives is not None:
+            known = self.positives[queries]
+            count = (known >= 0).sum(axis=1)  # padding comes last
+            place = np.minimum((random.random(len(queries)) * count).astype(np.int64), np.maximum(count - 1, 0))
+            found = np.where(count > 0, known[np.arange(len(known)), place], found)
+        return found
 
     def split(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the set as query numbers and document numbers."""

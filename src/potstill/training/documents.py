@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..objectives import keep_wrong
 from ..objectives.prefixes import AtPrefixes
 from ..objectives.scores import inner_scores
 from .data import TrainingSet
@@ -20,6 +21,8 @@ class Candidates:
         documents: `(u,)` distinct document numbers.
         columns: `(q, c)` places among them of each query's own candidates, None: all documents for all queries.
         mask: `(q, c)` True where a candidate counts, None: all.
+        positives: `(q,)` column of a document that the query was judged to fit, -1: none is known; None: not needed.
+        target: `(q, c)` a scorer's scores, None: inner products of the teacher's vectors.
         all: whether these are simply all documents there are.
     """
 
@@ -27,11 +30,41 @@ class Candidates:
         self.documents, self.all = documents, every
         self.columns: Tensor | None = None
         self.mask: Tensor | None = None
+        self.positives: Tensor | None = None
+        self.target: Tensor | None = None
         if own is not None:
             self.mask = torch.from_numpy(own >= 0)
             self.columns = torch.from_numpy(np.searchsorted(documents, np.maximum(own, documents[:1])))
         self._teacher: Tensor | None = None
         self._places: Tensor | None = None
+
+    def know(self, positive: np.ndarray, others: np.ndarray) -> None:
+        """Note which column fits each query, and leave other documents known to fit out of its comparison.
+
+        Args:
+            positive: `(q,)` document number, -1 where none is known.
+            others: `(q, p)` all documents known to fit, padded with -1.
+        """
+        if self.columns is not None:  # a list of its own: the positive stands first, and no other is in it
+            first = self.documents[self.columns[:, 0].numpy()]
+            self.positives = torch.from_numpy(np.where((positive >= 0) & (first == positive), 0, -1))
+            return
+        places = np.searchsorted(self.documents, np.maximum(others, 0)).clip(max=max(len(self.documents) - 1, 0))
+        there = (others >= 0) & (self.documents[places] == others)
+        own = np.searchsorted(self.documents, np.maximum(positive, 0)).clip(max=max(len(self.documents) - 1, 0))
+        known = (positive >= 0) & (self.documents[own] == positive)
+        mask = np.ones((len(positive), len(self.documents)), dtype=bool)
+        row, column = np.nonzero(there)
+        mask[row, places[row, column]] = False
+        mask[np.flatnonzero(known), own[known]] = True
+        self.mask = torch.from_numpy(mask)
+        self.positives = torch.from_numpy(np.where(known, own, -1))
+
+    def listen(self, scores: np.ndarray) -> None:
+        """Take a scorer's `(q, c)` scores as the target; candidates without one do not count."""
+        assert self.mask is not None
+        self.target = torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
+        self.mask = self.mask & ~self.target.isnan()
 
     def load(self, data: TrainingSet, device: torch.device, every: Tensor | None) -> None:
         """Asymmetric: look up the teacher's vectors, which serve both sides; `every` has them all already."""
@@ -68,38 +101,84 @@ class Candidates:
             teacher, student = F.normalize(teacher, dim=1), F.normalize(student, dim=1)
             ours = F.normalize(ours, dim=1)
             theirs = F.normalize(theirs, dim=1)
-        target = self._own(inner_scores(teacher, theirs))
+        learned = term.objective.objective if isinstance(term.objective, AtPrefixes) else term.objective
+        mask = self.mask
+        if not learned.signals:  # a contrastive term: judgments are all it learns from
+            assert self.positives is not None
+            target = self.positives
+        else:
+            target = self.target if self.target is not None else self._own(inner_scores(teacher, theirs))
+            mask = self._kept(target, term)
+            if learned.needs_positives:
+                assert self.positives is not None
+                known = (self.positives == 0).unsqueeze(1)
+                mask = known.expand_as(target) if mask is None else mask & known
         if isinstance(term.objective, AtPrefixes):
             per_query = ours if self.columns is None else ours[self.columns]
-            return term.objective(student, target, documents=per_query, mask=self.mask)
-        return term.objective(self._own(inner_scores(student, ours)), target, mask=self.mask)
+            return term.objective(student, target, documents=per_query, mask=mask)
+        return term.objective(self._own(inner_scores(student, ours)), target, mask=mask)
+
+    def _kept(self, target: Tensor, term: ScoreTerm) -> Tensor | None:
+        """The mask, less the lists that the error filter drops."""
+        if term.keep_wrong is None:
+            return self.mask
+        assert self.positives is not None
+        kept = keep_wrong(target, self.positives, term.keep_wrong, mask=self.mask).unsqueeze(1)
+        return kept.expand_as(target) if self.mask is None else self.mask & kept
 
     def _own(self, scores: Tensor) -> Tensor:
         return scores if self.columns is None else scores.gather(1, self.columns)
 
     def _to(self, device: torch.device) -> None:
-        if self.columns is not None and self.mask is not None:
-            self.columns, self.mask = self.columns.to(device), self.mask.to(device)
+        for name in ("columns", "mask", "positives", "target"):
+            held = getattr(self, name)
+            if held is not None:
+                setattr(self, name, held.to(device))
 
 
-def candidates(term: ScoreTerm, data: TrainingSet, queries: np.ndarray, random: np.random.Generator) -> Candidates:
+def candidates(
+    term: ScoreTerm, data: TrainingSet, queries: np.ndarray, fitting: np.ndarray, random: np.random.Generator
+) -> Candidates:
     """The documents of one term for these queries.
 
-    `batch`: the sources of the batch's queries; `sample`: `count` drawn at random; `mined`: each query's first `count`;
-    `all`: every document.
+    `batch`: a document that each query of the batch fits; `sample`: `count` drawn at random; `mined`: each query's
+    first `count`; `all`: every document.
+
+    Args:
+        term: says which.
+        data: where they are.
+        queries: `(q,)` query numbers.
+        fitting: `(q,)` a document that each query fits, -1 where none is known; the same for all terms of a batch.
+        random: of the sample.
     """
     assert data.documents is not None
+    judged = data.positives[queries] if data.positives is not None else np.full((len(queries), 1), -1, dtype=np.int64)
+    own: np.ndarray | None = None
     if term.documents == "batch":
-        assert data.sources is not None
-        sources = np.unique(data.sources[queries])
-        return Candidates(sources[sources >= 0])
-    if term.documents == "sample":
+        documents = np.unique(fitting)
+        documents = documents[documents >= 0]
+    elif term.documents == "sample":
         count = min(term.count, len(data.documents))
-        return Candidates(np.sort(random.choice(len(data.documents), count, replace=False, shuffle=False)))
-    if term.documents == "mined":
+        documents = np.sort(random.choice(len(data.documents), count, replace=False, shuffle=False))
+    elif term.documents == "mined":
         assert data.mined is not None
         own = np.asarray(data.mined[queries])[:, : term.count]
-        distinct = np.unique(own)
-        distinct = distinct[distinct >= 0]
-        return Candidates(distinct, own=own if len(distinct) else None)
-    return Candidates(np.arange(len(data.documents)), every=True)
+        documents = np.unique(own)
+        documents = documents[documents >= 0]
+    else:
+        documents = np.arange(len(data.documents))
+    needs = term.objective.needs_positives or term.keep_wrong is not None
+    if needs and own is None:
+        wanted = np.unique(fitting[judged[:, 0] >= 0])
+        documents = documents if term.documents == "all" else np.union1d(documents, wanted)
+    if own is not None and not len(documents):
+        own = None
+    chosen = Candidates(documents, own=own, every=term.documents == "all")
+    if needs and len(documents):
+        positive = judged[:, 0] if own is not None else np.where(judged[:, 0] >= 0, fitting, -1)
+        chosen.know(positive, judged)
+        if term.objective.signals and own is None:
+            chosen.mask = None  # scores of a teacher say themselves that other documents fit
+    if term.teacher is not None and own is not None:
+        chosen.listen(data.pair_scores[term.teacher][queries][:, : term.count])
+    return chosen

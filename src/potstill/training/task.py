@@ -7,8 +7,8 @@ numbers into tensors (`prepare`), these into the student's vectors (`forward`) a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
 from .data import TrainingSet
 from .documents import Candidates, candidates
+from .pair_rows import PairRows, pair_rows
 from .terms import MatchTerm, ScoreTerm, Term
 
 Mode = Literal["asymmetric", "shared", "separate"]
@@ -35,6 +36,7 @@ class Batch:
         document_tokens, document_targets: the distinct documents the student encodes, and the teacher's vectors.
         matched: `(m,)` places among these documents of those that are rows of the batch themselves.
         candidates: for each score term, the documents the queries are compared with.
+        pairs: for each term that matches a scorer's vectors, those of the batch.
     """
 
     query_tokens: Tokens
@@ -43,6 +45,7 @@ class Batch:
     document_targets: Tensor | None
     matched: Tensor
     candidates: dict[str, Candidates]
+    pairs: dict[str, PairRows] = field(default_factory=dict)
 
 
 @dataclass
@@ -75,6 +78,11 @@ class Task(torch.nn.Module):
         document_tower: only for `separate`.
         metric: how vectors are compared in score terms, as the teacher's are.
         seed: of the documents drawn by terms that sample.
+        heads: scorer -> width of its vectors, where terms match these and it is not the student's: the student then
+            gets a linear head for it, which is trained with the task and no part of the student.
+
+    Attributes:
+        document_root: `(d, d)`, for terms that weigh a residual by the documents' covariance.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class Task(torch.nn.Module):
         document_tower: Tower | None = None,
         metric: Metric = "dot",
         seed: int = 0,
+        heads: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         if (mode == "separate") != (document_tower is not None):
@@ -96,6 +105,14 @@ class Task(torch.nn.Module):
         self.mode, self.metric, self.seed = mode, metric, seed
         self.terms = tuple(terms)
         self._all_documents: Tensor | None = None
+        self.document_root: Tensor | None = None
+        self.heads = torch.nn.ModuleDict()
+        for number, (name, width) in enumerate((heads or {}).items()):
+            head = torch.nn.Linear(query_tower.dimensions, width, bias=False)
+            with torch.no_grad():
+                generator = torch.Generator().manual_seed(seed + number)
+                torch.nn.init.orthogonal_(head.weight, generator=generator)
+            self.heads[name.replace(".", "_")] = head
 
     @property
     def document_tower(self) -> Tower | None:
@@ -159,17 +176,20 @@ class Task(torch.nn.Module):
         """Look up all that rows of the data need; `step` decides what is sampled."""
         device = self.device
         queries, trained = data.split(rows)
+        fitting = data.positive_of(queries, np.random.default_rng([self.seed, step]))
         drawn = {
-            term.name: candidates(term, data, queries, np.random.default_rng([self.seed, step, number]))
+            term.name: candidates(term, data, queries, fitting, np.random.default_rng([self.seed, step, number]))
             for number, term in enumerate(self.terms)
             if isinstance(term, ScoreTerm)
         }
         targets = torch.from_numpy(data.query_targets.gather(queries)).to(device)
         matched = torch.empty(0, dtype=torch.int64, device=device)
         batch = Batch(data.query_tokens.select(queries), targets, None, None, matched, drawn)
+        listened = [term for term in self.match_terms if term.teacher is not None]
         if self.document_tower is None:
             for chosen in drawn.values():
                 chosen.load(data, device, self._every_document(data, device) if chosen.all else None)
+            batch.pairs = {term.name: pair_rows(term, data, queries, None, device) for term in listened}
             return batch
         wanted = np.unique(np.concatenate([trained, *(chosen.documents for chosen in drawn.values())]))
         assert data.document_tokens is not None
@@ -179,6 +199,7 @@ class Task(torch.nn.Module):
         batch.matched = torch.from_numpy(np.searchsorted(wanted, trained)).to(device)
         for chosen in drawn.values():
             chosen.place(wanted, batch.document_targets)
+        batch.pairs = {term.name: pair_rows(term, data, queries, wanted, device) for term in listened}
         return batch
 
     def forward(self, batch: Batch) -> Outputs:
@@ -238,6 +259,8 @@ class Task(torch.nn.Module):
         return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
 
     def _match(self, term: MatchTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
+        if term.teacher is not None:
+            return self._match_pairs(term, outputs, batch.pairs[term.name])
         students, teachers = [], []
         if term.role in ("query", "both") and outputs.queries is not None:
             students.append(outputs.queries)
@@ -248,9 +271,31 @@ class Task(torch.nn.Module):
             teachers.append(batch.document_targets[batch.matched])
         if not students:
             return None
-        if len(students) == 1:
-            return term.objective(students[0], teachers[0])
-        return term.objective(torch.cat(students), torch.cat(teachers))
+        student, teacher = torch.cat(students), torch.cat(teachers)
+        if self.document_root is not None and term.objective.form == "covariance":
+            return term.objective(student, teacher, root=self.document_root)
+        return term.objective(student, teacher)
+
+    def _match_pairs(self, term: MatchTerm, outputs: Outputs, rows: PairRows) -> Tensor | None:
+        """The student's vectors against a scorer's; where the student's have unit length, so have the targets."""
+        students, teachers = [], []
+        for vectors, places, targets in (
+            (outputs.queries, rows.queries, rows.query_targets),
+            (outputs.documents, rows.documents, rows.document_targets),
+        ):
+            if vectors is not None and len(places):
+                students.append(vectors[places])
+                teachers.append(targets)
+        if not students:
+            return None
+        student, teacher = torch.cat(students), torch.cat(teachers)
+        assert term.teacher is not None
+        key = term.teacher.replace(".", "_")
+        if key in self.heads:
+            student = self.heads[key](student)
+            if self.query_tower.normalize:
+                student = torch.nn.functional.normalize(student, dim=1)
+        return term.objective(student, teacher)
 
     def _scores(self, term: ScoreTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
         chosen = batch.candidates[term.name]

@@ -7,33 +7,47 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from ..errors import InputError
-from ..objectives.base import Objective
-from ..objectives.embedding import EmbeddingMatch
+from ..objectives import Contrastive, EmbeddingMatch, Objective, ScoreCorrelation, ScoreKL, ScoreRegression
 from ..objectives.functional import MatchMetric
 from ..objectives.prefixes import AtPrefixes
-from ..objectives.scores import ScoreKL
 from ..recipe import ObjectiveSpec
+
+TEMPERATURE = 0.05
+"""Of cosines and inner products of unit vectors, where a recipe names none."""
+
+COUNT = 4_096
+"""Documents that a term samples, or candidates that it uses at most, where a recipe names no number."""
+
+PAIRS = 4
+"""Pairs whose vectors are averaged into a query's target, where a recipe names no number."""
 
 
 @dataclass(frozen=True)
 class MatchTerm:
-    """The student's vectors against the teacher's, row by row."""
+    """The student's vectors against the teacher's, row by row; `teacher` names a scorer that gives a pair's vectors."""
 
     name: str
     weight: float
     role: Literal["query", "document", "both"]
     objective: Objective
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
 class ScoreTerm:
-    """The student's distribution over documents against the teacher's; `documents` says which, `count` how many."""
+    """The student's scores of documents against the teacher's, or against judgments.
+
+    `documents` says which, `count` how many; `teacher` names the scorer that is listened to, None: the teacher of
+    vectors; `keep_wrong`: see `ObjectiveSpec`.
+    """
 
     name: str
     weight: float
     documents: Literal["batch", "sample", "mined", "all"]
     count: int
     objective: Objective
+    teacher: str | None = None
+    keep_wrong: float | None = None
 
 
 Term = MatchTerm | ScoreTerm
@@ -55,31 +69,66 @@ def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Te
     terms: list[Term] = []
     for number, spec in enumerate(specs):
         where = f"objectives.{number}"
-        if spec.family == "scores" and spec.role != "query":
-            raise InputError(
-                "scores compare a query with documents", where=f"{where}.role", fix="leave `role` out or say query"
-            )
+        _refuse(spec, where)
         try:
             objective = _objective(spec, unit)
         except ValueError as error:
             raise InputError(str(error), where=where, fix="mend the objective") from None
+        said = "" if spec.teacher is None else f"({spec.teacher})"
         if spec.family == "match":
-            name = f"match:{spec.form}" + ("" if spec.role == "query" else f"@{spec.role}")
-            terms.append(MatchTerm(_fresh(name, terms), spec.weight, spec.role, objective))
+            name = f"match:{spec.form}{said}" + ("" if spec.role == "query" else f"@{spec.role}")
+            terms.append(MatchTerm(_fresh(name, terms), spec.weight, spec.role, objective, spec.teacher))
         else:
             if spec.documents == "auto":
                 raise ValueError("`documents: auto` is decided by the pipeline, which knows how many there are")
-            name = f"scores:{spec.form}@{spec.documents}"
-            terms.append(ScoreTerm(_fresh(name, terms), spec.weight, spec.documents, spec.count, objective))
+            name = f"{spec.family}:{spec.form}{said}@{spec.documents}"
+            terms.append(
+                ScoreTerm(
+                    _fresh(name, terms),
+                    spec.weight,
+                    spec.documents,
+                    spec.count or COUNT,
+                    objective,
+                    spec.teacher,
+                    spec.keep_wrong,
+                )
+            )
     return terms
 
 
+def _refuse(spec: ObjectiveSpec, where: str) -> None:
+    """What no data could make sense of."""
+    if spec.family != "match" and spec.role != "query":
+        raise InputError(
+            "scores compare a query with documents", where=f"{where}.role", fix="leave `role` out or say query"
+        )
+    if spec.family == "contrastive" and spec.teacher is not None:
+        raise InputError(
+            "a contrastive term learns from judgments, not from a teacher", where=f"{where}.teacher", fix="leave it out"
+        )
+    if spec.keep_wrong is not None and spec.family != "scores":
+        raise InputError(
+            "the error filter is for scores of a teacher", where=f"{where}.keep_wrong", fix="leave it out"
+        )
+    lists = spec.teacher is not None or spec.form == "margin-mse"
+    if spec.family == "scores" and lists and spec.documents not in ("auto", "mined"):
+        why = "a scorer reads each query's own candidates" if spec.teacher else "margins are taken to a known positive"
+        raise InputError(why, where=f"{where}.documents", fix="use documents: mined")
+
+
 def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
+    student, teacher = spec.student_temperature or TEMPERATURE, spec.teacher_temperature or TEMPERATURE
     objective: Objective
     if spec.family == "match":
         objective = EmbeddingMatch(cast(MatchMetric, spec.form))
+    elif spec.family == "contrastive":
+        objective = Contrastive(student)
+    elif spec.form == "kl":
+        objective = ScoreKL(student, teacher, scale_by_temperature=spec.scale_by_temperature)
+    elif spec.form in ("mse", "margin-mse"):
+        objective = ScoreRegression(spec.form)  # type: ignore[arg-type]
     else:
-        objective = ScoreKL(spec.student_temperature or 0.05, spec.teacher_temperature or 0.05)
+        objective = ScoreCorrelation(spec.form)  # type: ignore[arg-type]
     return AtPrefixes(objective, spec.prefixes, unit) if spec.prefixes else objective
 
 

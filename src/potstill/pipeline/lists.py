@@ -1,0 +1,104 @@
+"""Each training query's own list of documents, for objectives that compare on `documents: mined`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..candidates import assemble, lists, told, with_sources
+from ..collection import Collection
+from ..evaluation.search import Metric
+from ..progress import say
+from ..queries import TrainingQueries
+from ..recipe import Recipe
+from .objectives import needs_lists
+from .vectors import Vectors
+
+FOLDER = "candidates"
+_AT_ONCE = 256  # lists whose document vectors are held at a time
+
+
+def wanted(recipe: Recipe) -> bool:
+    """Whether some objective reads lists."""
+    return any(spec.documents == "mined" or needs_lists(spec) for spec in recipe.objectives)
+
+
+def positives_of(queries: TrainingQueries) -> np.ndarray | None:
+    """`(q, p)` documents that each training query was judged to fit, padded with -1; None: nothing was judged."""
+    most = max((len(rows) for rows in queries.positives), default=0)
+    if not most:
+        return None
+    found = np.full((len(queries.texts), most), -1, dtype=np.int64)
+    for line, rows in zip(found, queries.positives, strict=True):
+        line[: len(rows)] = rows
+    return found
+
+
+def training_lists(
+    recipe: Recipe,
+    collection: Collection,
+    queries: TrainingQueries,
+    documents: Vectors,
+    targets: Vectors,
+    metric: Metric,
+    teacher: str,
+    run: Path,
+) -> np.ndarray | None:
+    """`(q, 1 + candidates.count)` document rows: a positive where one is known, then the best candidates; -1 padded.
+
+    A query that was cut from a document, or written for one, has that document as its positive here. The candidates are
+    saved in the run with their provenance.
+
+    Args:
+        recipe: the run.
+        collection: its documents.
+        queries: the training queries.
+        documents: the teacher's vectors of all documents.
+        targets: the teacher's vectors of the training queries.
+        metric: how the teacher compares.
+        teacher: its name.
+        run: the run's folder.
+    """
+    if not wanted(recipe):
+        return None
+    ids = [f"training-{number}" for number in range(len(queries.texts))]
+    names = collection.document_ids
+    judged = {i: {names[row] for row in rows.tolist()} for i, rows in zip(ids, queries.positives, strict=True)}
+
+    def texts() -> Iterator[str]:
+        return (document.full for document in collection.documents())
+
+    found = assemble(
+        recipe.candidates,
+        query_ids=ids,
+        query_texts=queries.texts,
+        query_vectors=targets.all(),
+        documents=documents,
+        document_ids=names,
+        document_texts=texts,
+        positives=with_sources(ids, queries.documents, names, judged),
+        metric=metric,
+        seed=recipe.training.seed,
+        teacher=teacher,
+    )
+    for line in told(found):
+        say(f"candidates: {line}")
+    found.save(run / FOLDER)
+    return lists(found, queries.documents, recipe.candidates.count)
+
+
+def scores_of(targets: Vectors, documents: Vectors, lists: np.ndarray, metric: Metric) -> np.ndarray:
+    """`(q, c)` float32, the teacher's own scores of the documents in the lists; NaN where there is none."""
+    found = np.full(lists.shape, np.nan, dtype=np.float32)
+    for start in range(0, len(lists), _AT_ONCE):
+        rows = lists[start : start + _AT_ONCE]
+        queries = targets.gather(np.arange(start, start + len(rows)))
+        vectors = documents.gather(np.maximum(rows, 0).reshape(-1)).reshape(*rows.shape, -1)
+        if metric == "cosine":
+            queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-12)
+        some = np.einsum("nd,ncd->nc", queries, vectors)
+        found[start : start + len(rows)] = np.where(rows >= 0, some, np.nan)
+    return found

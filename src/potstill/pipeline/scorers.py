@@ -1,0 +1,183 @@
+"""What the teachers of scores say of a run's lists: scores, temperatures, and vectors of pairs averaged by text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..collection import Collection
+from ..progress import say
+from ..recipe import ObjectiveSpec, ScorerSpec
+from ..teachers import Scorer, open_scorer
+from .pair_scores import candidate_texts, pair_scores, pair_vectors
+from .scorer_report import ScorerReport, examine_scores
+
+if TYPE_CHECKING:
+    from ..training.data import PairTargets
+
+_AT_ONCE = 1024  # queries whose vectors of pairs are held at a time
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The open scorers of a recipe, by name."""
+
+    specs: Mapping[str, ScorerSpec] = field(default_factory=dict)
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+
+    def identity(self) -> dict[str, str]:
+        """What made their scores, by name."""
+        return {
+            f"scorer {name}": " ".join(
+                scorer.source(signal).fingerprint("pair").digest() for signal in sorted(scorer.signals)
+            )
+            for name, scorer in self.scorers.items()
+        }
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a panel said of the lists of a run.
+
+    Attributes:
+        scores: scorer -> `(q, c)` float32; NaN where a list has no candidate.
+        targets: scorer -> vectors of texts, averaged over pairs.
+        reports: scorer -> its temperature and diagnostics.
+    """
+
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+    targets: dict[str, PairTargets] = field(default_factory=dict)
+    reports: dict[str, ScorerReport] = field(default_factory=dict)
+
+    def settled(self, objectives: Sequence[ObjectiveSpec]) -> tuple[ObjectiveSpec, ...]:
+        """The objectives, those that listen to a scorer at the temperature that it was calibrated to."""
+        return tuple(
+            spec.model_copy(update={"teacher_temperature": self.reports[spec.teacher].temperature})
+            if spec.teacher in self.reports and spec.family == "scores" and spec.teacher_temperature is None
+            else spec
+            for spec in objectives
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For `run.json`."""
+        return {name: report.as_json() for name, report in self.reports.items()}
+
+
+def open_panel(specs: Sequence[ScorerSpec]) -> Panel:
+    """Open every scorer of a recipe.
+
+    Raises:
+        InputError: one of them cannot be opened.
+    """
+    named = {str(spec.name): spec for spec in specs}
+    panel = Panel(named, {name: open_scorer(spec) for name, spec in named.items()})
+    for name, scorer in panel.scorers.items():
+        say(f"scorer: {name}, {scorer.kind}")
+    return panel
+
+
+def hear(
+    panel: Panel,
+    objectives: Sequence[ObjectiveSpec],
+    collection: Collection,
+    queries: Sequence[str],
+    lists: np.ndarray,
+    positives: np.ndarray | None,
+    reference: np.ndarray | None,
+    *,
+    unit: bool,
+    signals: Path | None,
+) -> Heard:
+    """Ask the scorers that some objective listens to.
+
+    Args:
+        panel: the open scorers.
+        objectives: decide who is asked for what.
+        collection: gives the texts of documents.
+        queries: q training queries.
+        lists: `(q, c)` document rows, a known positive first, padded with -1.
+        positives: `(q, p)` documents known to fit, padded with -1; None: nothing was judged.
+        reference: `(q, c)` the teacher of vectors' scores of the same candidates, to compare with.
+        unit: whether averaged vectors are brought to length 1, as the student's are.
+        signals: the signal store.
+
+    Raises:
+        InputError: scores that are not finite, or all the same, so that no temperature can be found.
+    """
+    heard = Heard()
+    texts: dict[int, str] | None = None
+    for name, scorer in panel.scorers.items():
+        scored = any(spec.teacher == name and spec.family == "scores" for spec in objectives)
+        matched = [spec.count or 0 for spec in objectives if spec.teacher == name and spec.family == "match"]
+        if not scored and not matched:
+            continue
+        texts = candidate_texts(collection, lists) if texts is None else texts
+        if scored:
+            found = pair_scores(scorer, queries, texts, lists, signals, f"{name}: scores of candidates")
+            heard.scores[name] = found.scores
+            report = examine_scores(panel.specs[name], found.scores, first=_first(lists, positives), other=reference)
+            heard.reports[name] = report
+            for line in report.lines():
+                say(f"{name}: {line}")
+            _tell_cut(name, found.truncated, found.pairs)
+        if matched:
+            heard.targets[name] = _targets(scorer, name, queries, texts, lists, max(matched), unit, signals)
+    return heard
+
+
+def _first(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray:
+    """`(q,)` 0 where a list begins with a document that is known to fit, else -1."""
+    if positives is None or not positives.shape[1]:
+        return np.full(len(lists), -1, dtype=np.int64)
+    return np.where((positives[:, 0] >= 0) & (lists[:, 0] == positives[:, 0]), 0, -1)
+
+
+def _tell_cut(name: str, cut: int, pairs: int) -> None:
+    if cut:
+        say(f"{name}: {cut:,} of {pairs:,} pairs are longer than its maximum length and are read up to it")
+
+
+def _targets(
+    scorer: Scorer,
+    name: str,
+    queries: Sequence[str],
+    texts: Mapping[int, str],
+    lists: np.ndarray,
+    count: int,
+    unit: bool,
+    signals: Path | None,
+) -> PairTargets:
+    """Average the two vectors of each query's first `count` candidates, by query and by document."""
+    from ..training.data import PairTargets
+    from ..training.terms import PAIRS
+
+    lists = lists[:, : count or PAIRS]
+    held = pair_vectors(scorer, queries, texts, lists, signals, f"{name}: vectors of candidates")
+    _tell_cut(name, held.truncated, held.pairs)
+    rows = np.unique(lists[lists >= 0])
+    sums = np.zeros((len(rows), held.dimensions))
+    times = np.zeros(len(rows))
+    query_targets = np.full((len(queries), held.dimensions), np.nan, dtype=np.float32)
+    for start in range(0, len(queries), _AT_ONCE):
+        some = np.arange(start, min(start + _AT_ONCE, len(queries)))
+        query_side, document_side = held.gather(some)
+        there = lists[some] >= 0
+        number = there.sum(axis=1)
+        mean = np.where(there[..., None], query_side, 0.0).sum(axis=1) / np.maximum(number, 1)[:, None]
+        query_targets[some[number > 0]] = mean[number > 0]
+        places = np.searchsorted(rows, lists[some][there])
+        np.add.at(sums, places, document_side[there])
+        np.add.at(times, places, 1)
+    documents = (sums / np.maximum(times, 1)[:, None]).astype(np.float32)
+    if unit:
+        query_targets, documents = _unit(query_targets), _unit(documents)
+    return PairTargets(query_targets, rows, documents)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    found: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return found

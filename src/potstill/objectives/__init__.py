@@ -2,12 +2,13 @@
 
 from .base import Alignment, Objective, Role, Signal, Term
 from .calibration import Calibration, calibrate_temperature
+from .contrastive import Contrastive
 from .embedding import EmbeddingMatch
 from .grammar import parse_objective, parse_term
 from .layers import LayerPairs, LayerRankings, pair_layers
 from .prefixes import AtPrefixes
 from .relational import BankRelations, OwnRelations
-from .scores import ScoreKL, inner_scores
+from .scores import ScoreCorrelation, ScoreKL, ScoreRegression, inner_scores
 from .voting import ListVote, MarginVote, PointVote
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "AtPrefixes",
     "BankRelations",
     "Calibration",
+    "Contrastive",
     "EmbeddingMatch",
     "LayerPairs",
     "LayerRankings",
@@ -24,7 +26,9 @@ __all__ = [
     "OwnRelations",
     "PointVote",
     "Role",
+    "ScoreCorrelation",
     "ScoreKL",
+    "ScoreRegression",
     "Signal",
     "Term",
     "calibrate_temperature",

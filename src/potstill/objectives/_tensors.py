@@ -52,6 +52,25 @@ def require_mask(mask: Tensor | None, *shape: int) -> None:
         raise ValueError(f"mask must be a bool tensor, True where an entry counts, not {mask.dtype}")
 
 
+def positive_columns(positives: Tensor, mask: Tensor | None, n: int, c: int) -> tuple[Tensor, Tensor]:
+    """Check the columns of known positives, -1 where there is none, against (n, c) scores.
+
+    Returns:
+        (n, 1) columns to gather by, 0 where none is known; and (n,) bool, True where one is.
+
+    Raises:
+        ValueError: a column that does not exist, or a positive that is masked out.
+    """
+    require_shape("positives", positives, n)
+    known = positives >= 0
+    if positives.numel() and int(positives.max()) >= c:
+        raise ValueError(f"positives name column {int(positives.max())}, but scores have {c} columns")
+    column = positives.clamp(min=0).long().unsqueeze(1)
+    if mask is not None and not bool((mask.gather(1, column).squeeze(1) | ~known).all()):
+        raise ValueError("a positive is masked out")
+    return column, known
+
+
 def reduce_rows(rows: Tensor, counted: Tensor | None, reduction: Reduction) -> Tensor:
     """Mean over the rows that count, or the rows themselves with 0 where a row does not count.
 

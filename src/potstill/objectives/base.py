@@ -62,7 +62,7 @@ class Objective(ABC):
 
     @property
     def minimum_candidates(self) -> int:
-        """Fewest candidates a row for which the value depends on the student; 0 where there are no candidates."""
+        """Fewest candidates a row that give the student a gradient; 0 where there are no candidates."""
         return 0
 
     @property
@@ -81,7 +81,10 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute the value: a float32 scalar with a gradient to `student`."""
+        """Compute the value: a float32 scalar with a gradient to `student`.
+
+        Where no teacher is needed (no `signals`) the second argument is what the class says: the positives.
+        """
 
     def __str__(self) -> str:
         given = [

@@ -13,12 +13,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ._correlation import Correlation, score_cmkd, score_correlation, soft_ranks
+from ._covariance import covariance_match, document_root
 from ._relations import Mask, RelationSummary, relation_cross_entropy, relation_summary
+from ._scores import keep_wrong, margin_mse, score_mse
 from ._tensors import (
     Reduction,
     full_precision,
     kl_rows,
     log_probabilities,
+    positive_columns,
     reduce_rows,
     require_mask,
     require_positive,
@@ -27,18 +31,27 @@ from ._tensors import (
 from ._votes import list_vote_weights, soft_vote_weights, vote_weights
 
 __all__ = [
+    "Correlation",
     "Mask",
     "MatchMetric",
     "Reduction",
     "RelationSummary",
     "contrastive",
+    "covariance_match",
+    "document_root",
     "embedding_match",
+    "keep_wrong",
     "layer_kl",
     "layer_weights",
     "list_vote_weights",
+    "margin_mse",
     "relation_cross_entropy",
     "relation_summary",
+    "score_cmkd",
+    "score_correlation",
     "score_kl",
+    "score_mse",
+    "soft_ranks",
     "soft_vote_weights",
     "vote_weights",
 ]
@@ -139,15 +152,9 @@ def contrastive(
         A scalar, or (n,).
     """
     require_shape("scores", scores, "n", "c")
-    require_shape("positives", positives, scores.shape[0])
     require_mask(mask, *scores.shape)
     require_positive(temperature=temperature)
-    counted = positives >= 0
-    if positives.numel() and int(positives.max()) >= scores.shape[1]:
-        raise ValueError(f"positives name column {int(positives.max())}, but scores have {scores.shape[1]} columns")
-    column = positives.clamp(min=0).long().unsqueeze(1)
-    if mask is not None and not bool((mask.gather(1, column).squeeze(1) | ~counted).all()):
-        raise ValueError("a positive is masked out")
+    column, counted = positive_columns(positives, mask, *scores.shape)
     rows = -log_probabilities(scores, temperature, mask).gather(1, column).squeeze(1)
     return reduce_rows(rows, counted, reduction)
 

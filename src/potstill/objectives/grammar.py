@@ -13,16 +13,20 @@ import re
 from typing import Any, cast
 
 from .base import Objective, Role, Term
+from .contrastive import Contrastive
 from .embedding import EmbeddingMatch
 from .layers import LayerRankings
 from .prefixes import AtPrefixes
 from .relational import BankRelations, OwnRelations
-from .scores import ScoreKL
+from .scores import ScoreCorrelation, ScoreKL, ScoreRegression
 from .voting import ListVote, MarginVote, PointVote
 
 CLASSES: tuple[type[Objective], ...] = (
     EmbeddingMatch,
     ScoreKL,
+    ScoreRegression,
+    ScoreCorrelation,
+    Contrastive,
     BankRelations,
     OwnRelations,
     LayerRankings,

@@ -17,11 +17,12 @@ from .scores import inner_scores
 class AtPrefixes(Objective):
     """The mean of an objective over prefixes of the student's width, the full width always among them.
 
-    What lives at the student's width is cut to the same prefix: for matching, the teacher's vector; for scores, the
-    documents (the teacher's scores stay those of its full width); for relations to a bank, teacher and bank. With
-    `unit`, a cut vector is brought back to length one on both sides, as it is when it is served; the full width is used
-    as given. Set it to False for spaces where length carries meaning. A mean, not a sum: the weight of a term means the
-    same with and without prefixes.
+    What lives at the student's width is cut to the same prefix: for matching, the teacher's vector (and the columns of
+    the documents' root, which then weighs by documents cut but not brought to length one); for scores, the documents
+    (the teacher's scores stay those of its full width); for relations to a bank, teacher and bank. With `unit`, a cut
+    vector is brought back to length one on both sides, as it is when it is served; the full width is used as given. Set
+    it to False for spaces where length carries meaning. A mean, not a sum: the weight of a term means the same with and
+    without prefixes.
 
     Spelled `match:l2[64,128]`; with `unit=False`, `match:l2[64,128;raw]`.
     """
@@ -101,15 +102,18 @@ class AtPrefixes(Objective):
         *,
         documents: Tensor | None = None,
         bank: Tensor | None = None,
+        root: Tensor | None = None,
         **rest: Any,
     ) -> Tensor:
         """Compute the mean over prefixes.
 
         Args:
             student: (n, d) vectors.
-            teacher: (n, d) vectors, or (n, c) scores if the objective reads scores.
+            teacher: (n, d) vectors, or (n, c) scores if the objective reads scores; or what else it takes second (the
+                (n,) positives of the one-hot loss).
             documents: (c, d) or (n, c, d), needed if the objective reads scores.
             bank: (m, d), for relations to a bank.
+            root: (d, d), for matching by covariance.
             rest: passed on.
         """
         width = student.shape[-1]
@@ -119,12 +123,15 @@ class AtPrefixes(Objective):
             raise ValueError(f"{self} needs `documents`: scores at a prefix are taken against their prefixes")
         values = []
         for prefix in sorted({*self.prefixes, width}):
-            cut = self._cut(student, prefix)
+            cut, more = self._cut(student, prefix), dict(rest)
+            if bank is not None:
+                more["bank"] = self._cut(bank, prefix)
+            if root is not None:
+                more["root"] = root[:, :prefix]
             if self.objective.inputs == "scores" and documents is not None:
-                values.append(self.objective(inner_scores(cut, self._cut(documents, prefix)), teacher, **rest))
+                values.append(self.objective(inner_scores(cut, self._cut(documents, prefix)), teacher, **more))
                 continue
             target = self._cut(teacher, prefix) if self.objective.equal_widths else teacher
-            more = rest if bank is None else {**rest, "bank": self._cut(bank, prefix)}
             values.append(self.objective(cut, target, **more))
         return torch.stack(values).mean()
 

@@ -108,6 +108,131 @@ def make_tiny_encoder(
     return folder
 
 
+def make_tiny_cross_encoder(
+    folder: Path,
+    *,
+    labels: int = 1,
+    label_names: Sequence[str] = (),
+    dim: int = 32,
+    layers: int = 2,
+    max_length: int = 64,
+    scale: float = 10.0,
+    sentence_transformer: bool = True,
+    seed: int = 0,
+) -> Path:
+    """Save a random BERT classifier of pairs and return the folder.
+
+    Args:
+        folder: where it is written.
+        labels: logits of a pair.
+        label_names: their names; none: `LABEL_0` and so on.
+        dim: width inside, divisible by 4.
+        layers: transformer layers.
+        max_length: tokens per pair, the three special ones included; positions too, 64 at least.
+        scale: by which the usual random weights are stretched; 0 gives every pair the same score.
+        sentence_transformer: False writes a plain Hugging Face folder.
+        seed: of the weights.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import BertConfig, BertForSequenceClassification
+
+    names = list(label_names) or [f"LABEL_{number}" for number in range(labels)]
+    tokenizer = make_tiny_tokenizer(max_length=max_length)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=dim,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * dim,
+        max_position_embeddings=max(max_length, 64),
+        num_labels=len(names),
+        id2label=dict(enumerate(names)),
+        label2id={name: number for number, name in enumerate(names)},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertForSequenceClassification(config)
+        with torch.no_grad():  # scores then differ by pair, as a trained model's do
+            for name, weight in model.named_parameters():
+                if name.endswith("weight") and "LayerNorm" not in name and "_embeddings" not in name:
+                    weight.mul_(scale)
+    folder = Path(folder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if sentence_transformer:
+        CrossEncoder(str(folder), device="cpu", local_files_only=True).save_pretrained(
+            str(folder), create_model_card=False
+        )
+    return folder
+
+
+def make_tiny_sparse_encoder(
+    folder: Path,
+    *,
+    dim: int = 32,
+    max_length: int = 64,
+    prompts: Mapping[str, str] | None = None,
+    similarity: Literal["cosine", "dot", "euclidean"] = "dot",
+    max_active_dims: int | None = None,
+    static_queries: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Save a random SPLADE model (a masked BERT with max pooling) and return the folder.
+
+    Args:
+        folder: where it is written.
+        dim: width inside, divisible by 4.
+        max_length: tokens per text, the two special ones included.
+        prompts: prompts by name, saved with the model.
+        similarity: saved as the model's similarity function.
+        max_active_dims: saved as the number of entries that a vector keeps.
+        static_queries: queries get one weight a word instead, as inference-free models have it.
+        seed: of the weights.
+    """
+    import torch
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import Router, SparseStaticEmbedding, SpladePooling, Transformer
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder = Path(folder)
+    tokenizer = make_tiny_tokenizer(max_length=max_length)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=dim,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=2 * dim,
+        max_position_embeddings=max(max_length, 64),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertForMaskedLM(config)
+        with torch.no_grad():
+            model.bert.embeddings.word_embeddings.weight.mul_(10.0)
+            model.cls.predictions.bias.fill_(0.0 if static_queries else -1.5)  # most entries are zero
+    plain = folder / "plain"
+    model.save_pretrained(plain)
+    tokenizer.save_pretrained(plain)
+    modules: list[torch.nn.Module] = [Transformer(str(plain), transformer_task="fill-mask"), SpladePooling("max")]
+    if static_queries:
+        weights = torch.linspace(0.5, 3.0, len(tokenizer))
+        static = SparseStaticEmbedding(tokenizer, weight=weights, frozen=True)
+        modules = [Router.for_query_document(query_modules=[static], document_modules=modules)]
+    encoder = SparseEncoder(
+        modules=modules,
+        device="cpu",
+        prompts=dict(prompts) if prompts else None,
+        similarity_fn_name=similarity,
+        max_active_dims=max_active_dims,
+    )
+    encoder.save_pretrained(str(folder), create_model_card=False)
+    for file in plain.iterdir():
+        file.unlink()
+    plain.rmdir()
+    return folder
+
+
 def make_tiny_collection(
     folder: Path,
     *,

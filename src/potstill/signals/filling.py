@@ -91,7 +91,11 @@ def fill(
     writer = ShardWriter(table, recomputable=source.recomputable, rows=shard_rows, seconds=shard_seconds)
     job = _Filling(table, source, role, tokens_per_batch, writer)
     total = len(texts) if isinstance(texts, Sized) else total
-    with meter(label or f"vectors of {role} texts", total=total, unit="texts") as progress:
+    with meter(
+        label or (f"{table.row}s of pairs" if role == "pair" else f"vectors of {role} texts"),
+        total=total,
+        unit=table.unit,
+    ) as progress:
         try:
             stream = iter(texts)
             while block := list(islice(stream, _BLOCK)):

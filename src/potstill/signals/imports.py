@@ -9,7 +9,8 @@ import numpy as np
 from ..errors import InputError
 from ..progress import warn
 from .keys import sorted_order, text_keys
-from .table import VectorTable, quoted
+from .pairs import quoted
+from .table import VectorTable
 from .writer import ShardWriter, checked
 
 _PIECE = 4096  # rows checked and converted at a time

@@ -19,6 +19,7 @@ from ..progress import warn
 from . import shard as shards
 from .fingerprint import Fingerprint
 from .keys import count_distinct, find, text_keys
+from .pairs import quoted, quoted_pair
 
 TABLE_FILE = "table.json"
 
@@ -49,6 +50,20 @@ class VectorTable:
         self.refresh()
         with suppress(OSError):  # "last used", for gc; a store that may only be read goes without
             os.utime(self.folder / TABLE_FILE)
+
+    @property
+    def unit(self) -> str:
+        """What rows are about, in the plural, for messages: `texts` or `pairs`."""
+        return "pairs" if self.fingerprint.role == "pair" else "texts"
+
+    @property
+    def row(self) -> str:
+        """What a row is, for messages: `vector` or `score`."""
+        return "score" if self.fingerprint.role == "pair" and self.dimensions == 1 else "vector"
+
+    def quoted(self, text: str) -> str:
+        """A text of this table as shown in a message; of a pair, the query and the document."""
+        return quoted_pair(text) if self.fingerprint.role == "pair" else quoted(text)
 
     def refresh(self) -> None:
         """Take in what other processes appended, or removed, since the table was opened."""
@@ -146,13 +161,13 @@ class VectorTable:
         """
         rows = self.rows(texts)
         if len(rows) and rows.min() < 0:
-            first = texts[int(np.argmax(rows < 0))]
+            first = self.quoted(texts[int(np.argmax(rows < 0))])
             damage = f" ({len(self.broken)} broken shards were left out)" if self.broken else ""
             count = int((rows < 0).sum())
             raise PotstillError(
-                f"{count:,} of {len(rows):,} texts have no vector here{damage}; the first is {quoted(first)}",
+                f"{count:,} of {len(rows):,} {self.unit} have no {self.row} here{damage}; the first is {first}",
                 where=str(self.folder),
-                fix="fill the table with these texts first",
+                fix=f"fill the table with these {self.unit} first",
             )
         return self.gather(rows)
 
@@ -250,8 +265,3 @@ class TableFile:
             return cls(fingerprint, str(values["store_dtype"]), str(values["created"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-
-
-def quoted(text: str) -> str:
-    """A text as shown in a message: its first 80 characters, quoted."""
-    return repr(text if len(text) <= 80 else text[:79] + "…")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .pairs import quoted
 from .shard import (
     BrokenShard,
     forget_checks,
@@ -24,7 +25,7 @@ from .shard import (
     shard_names,
 )
 from .store import table_folders
-from .table import TABLE_FILE, TableFile, quoted
+from .table import TABLE_FILE, TableFile
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class TableEntry:
         path: its folder.
         model, revision, role, prompt, max_length, dimensions: of its fingerprint; None (or "?" for the model) where
             `table.json` is damaged.
+        signal: what is said of a pair, `scores` or `pair_vectors`; None for vectors of single texts.
+        label: which of a classifier's logits the scores are; None where there is no such choice.
         rows: rows of all sound manifests.
         bytes: size on disk.
         dtype: precision on disk.
@@ -49,6 +52,8 @@ class TableEntry:
     prompt: str | None
     max_length: int | None
     dimensions: int | None
+    signal: str | None
+    label: str | None
     rows: int
     bytes: int
     dtype: str
@@ -56,7 +61,9 @@ class TableEntry:
     used: str
 
     def __str__(self) -> str:
-        said = [self.role or "?"]
+        said = [f"{self.signal} of pairs" if self.signal else self.role or "?"]
+        if self.label is not None:
+            said.append(f"label {self.label}")
         if self.prompt:
             said.append(f"prompt {quoted(self.prompt)}")
         if self.max_length is not None:
@@ -93,6 +100,7 @@ def listing(root: str | Path | None = None) -> list[TableEntry]:
     for folder, dtype, _ in table_folders(root):
         held = TableFile.read(folder)
         mark = held.fingerprint if held else None
+        extra = dict(mark.extra) if mark else {}
         entries.append(
             TableEntry(
                 path=folder,
@@ -102,6 +110,8 @@ def listing(root: str | Path | None = None) -> list[TableEntry]:
                 prompt=mark.prompt if mark else None,
                 max_length=mark.max_length if mark else None,
                 dimensions=mark.dimensions if mark else None,
+                signal=extra.get("signal"),
+                label=extra.get("label"),
                 rows=_rows(folder),
                 bytes=_size(folder.iterdir()),
                 dtype=dtype,

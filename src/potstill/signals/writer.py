@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
-from .table import VectorTable, quoted
+from .table import VectorTable
 
 SHARD_ROWS = 65_536
 SHARD_BYTES = 128 * 2**20  # wide vectors get fewer rows a shard
@@ -36,14 +36,14 @@ def checked(table: VectorTable, names: Sequence[str], vectors: object, source: s
     shape = getattr(vectors, "shape", None)
     if not isinstance(vectors, np.ndarray) or vectors.dtype.kind != "f" or shape != wanted:
         got = f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
-        first = f"; the first text is {quoted(names[0])}" if names else ""
+        first = f"; the first of the {table.unit} is {table.quoted(names[0])}" if names else ""
         raise InputError(
             f"{source} gave {got} where a float array {wanted} was due{first}",
             where=str(table.folder),
-            fix="check the model's output width and that it gives one vector for each text",
+            fix=f"check the model's output width and that it gives one {table.row} for each of the {table.unit}",
         )
     peak = np.abs(vectors).max(axis=1)  # not finite where any number of the row is not
-    _refuse(table, names, ~np.isfinite(peak), f"{source} gave a vector that is not finite", _NOT_FINITE)
+    _refuse(table, names, ~np.isfinite(peak), f"{source} gave a {table.row} that is not finite", _NOT_FINITE)
     reach = np.finfo(table.dtype)
     _refuse(table, names, peak > reach.max, f"{source} gave a number too large for {table.dtype}", _WIDER)
     small = (peak > 0) & (peak < reach.smallest_subnormal / _WORST_ROUNDING)
@@ -51,14 +51,14 @@ def checked(table: VectorTable, names: Sequence[str], vectors: object, source: s
     return vectors.astype(table.dtype, copy=False)
 
 
-_NOT_FINITE = "look at this text, and at the model's precision: float16 models overflow where float32 ones do not"
+_NOT_FINITE = "look at what is quoted, and at the model's precision: float16 models overflow where float32 ones do not"
 _WIDER = 'keep this source in float32: SignalStore(dtype="float32")'
 
 
 def _refuse(table: VectorTable, names: Sequence[str], bad: np.ndarray, message: str, fix: str) -> None:
     if bad.any():
-        first = quoted(names[int(np.argmax(bad))])
-        raise InputError(f"{message} for {first} ({int(bad.sum())} such texts)", where=str(table.folder), fix=fix)
+        first, count = table.quoted(names[int(np.argmax(bad))]), int(bad.sum())
+        raise InputError(f"{message} for {first} ({count} such {table.unit})", where=str(table.folder), fix=fix)
 
 
 class ShardWriter:

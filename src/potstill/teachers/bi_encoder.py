@@ -13,13 +13,12 @@ from ..errors import InputError
 from ..progress import say
 from ..recipe import Role, TeacherSpec
 from ..signals import Fingerprint
-from .identity import folder_digest, hub_commit
+from .loading import find_model, weights_identity
 from .sentence_encoder import (
     adds_special_tokens,
     backend_tokenizer,
     declared_length,
     declared_prompt,
-    find_model,
     is_routed,
     load_sentence_encoder,
     longest_length,
@@ -191,13 +190,11 @@ class BiEncoderTeacher:
                 where=model,
                 fix=f"give at most {limit}, or leave it out" if limit else "leave it out",
             )
-        found, local = find_model(model)
+        name, weights = weights_identity(model, self._spec.revision)
         return _Side(
             encoder=encoder,
-            model=Path(found).resolve().name if local else found,
-            revision=folder_digest(Path(found))
-            if local
-            else hub_commit(found, self._spec.revision) or self._spec.revision,
+            model=name,
+            revision=weights,
             prompt=prompt,
             max_length=asked or declared,
             cut=asked if asked != declared else None,

@@ -38,11 +38,14 @@ def folder_digest(folder: Path) -> str:
     return f"blake2b:{digest.hexdigest()}"
 
 
-def hub_commit(model: str, revision: str | None) -> str | None:
-    """The commit that an already loaded hub id stands at in the local cache; None when it is not there."""
+def hub_commit(model: str, revision: str | None, organisation: str = "sentence-transformers") -> str | None:
+    """The commit that an already loaded hub id stands at in the local cache; None when it is not there.
+
+    An id without an owner is looked for at `organisation` first, as its loader does.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
+    names = [model] if "/" in model else [f"{organisation}/{model}", model]
     for name in names:
         for file in ("modules.json", "config.json"):
             found = try_to_load_from_cache(

@@ -9,35 +9,38 @@ from contextlib import contextmanager
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MISSING = re.compile(r"^\s*(\S.*?)\s*\|\s*MISSING\b", re.MULTILINE)
-_UNUSED = re.compile(r"(.*\.)?pooler\.")  # BERT's classification head on [CLS]; embedders neither save nor use it
+POOLER = re.compile(r"(.*\.)?pooler\.")  # BERT's layer between [CLS] and a head; embedders neither save nor use it
 
 
 class _Notes(logging.Filter):
     """Takes the load report out of the log and keeps the names of missing weights."""
 
-    def __init__(self, missing: list[str]) -> None:
+    def __init__(self, missing: list[str], unused: re.Pattern[str] | None) -> None:
         super().__init__()
-        self.missing = missing
+        self.missing, self.unused = missing, unused
 
     def filter(self, record: logging.LogRecord) -> bool:
         """False for the report, which is not shown."""
         text = _COLOUR.sub("", record.getMessage())
         if "LOAD REPORT" not in text:
             return True
-        self.missing += [name for name in _MISSING.findall(text) if not _UNUSED.match(name)]
+        self.missing += [name for name in _MISSING.findall(text) if not (self.unused and self.unused.match(name))]
         return False
 
 
 @contextmanager
-def watched_loading() -> Iterator[list[str]]:
-    """Load models in here; the list fills with the names of weights that no file held: they are random numbers."""
+def watched_loading(unused: re.Pattern[str] | None = POOLER) -> Iterator[list[str]]:
+    """Load models in here; the list fills with the names of weights that no file held: they are random numbers.
+
+    Those whose names begin as `unused` says are left out.
+    """
     from transformers.utils import logging as shown
 
     bars = shown.is_progress_bar_enabled()
     logger = logging.getLogger("transformers.modeling_utils")
     level = logger.level
     missing: list[str] = []
-    notes = _Notes(missing)
+    notes = _Notes(missing, unused)
     shown.disable_progress_bar()
     logger.setLevel(logging.WARNING)
     logger.addFilter(notes)

@@ -1,9 +1,10 @@
-"""From a recipe's teacher to a teacher."""
+"""From a recipe's teachers to teachers."""
 
 from __future__ import annotations
 
 from ..errors import InputError
-from ..recipe import TeacherSpec
+from ..recipe import ScorerSpec, TeacherSpec
+from .scorer import Scorer
 from .teacher import VectorTeacher
 
 
@@ -38,6 +39,24 @@ def open_teacher(spec: TeacherSpec) -> VectorTeacher:
         return _named(TeacherWithVectors(spec, model), spec)
     assert model is not None  # TeacherSpec sees to it
     return _named(model, spec)
+
+
+def open_scorer(spec: ScorerSpec) -> Scorer:
+    """Open a teacher of scores, and try it on a few pairs.
+
+    Raises:
+        InputError: the model or an option is wrong; names it and the remedy.
+        MissingExtra: a package that this scorer needs is not installed.
+    """
+    if spec.kind == "cross-encoder":
+        from .cross_encoder import CrossEncoderScorer
+
+        return CrossEncoderScorer(spec)
+    if spec.kind == "sparse":
+        from .sparse import SparseScorer
+
+        return SparseScorer(spec)
+    raise InputError(f"scorers of kind {spec.kind} cannot be opened here", where=spec.model, fix="use another kind")
 
 
 def _named(teacher: VectorTeacher, spec: TeacherSpec) -> VectorTeacher:

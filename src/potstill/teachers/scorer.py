@@ -6,11 +6,20 @@ row is one number (`scores`) or two vectors end to end (`pair_vectors`: the quer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from ..errors import InputError
 from ..signals import VectorSource
 
 PairSignal = Literal["scores", "pair_vectors"]
+
+
+class PairSource(VectorSource[Literal["pair"]], Protocol):
+    """What fills a table of pairs: each text is a `pair_text`."""
+
+    def truncated(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> int:
+        """How many of the pairs are cut at the maximum length."""
 
 
 class Scorer(Protocol):
@@ -32,5 +41,18 @@ class Scorer(Protocol):
     parameters: int | None
     bytes: int | None
 
-    def source(self, signal: PairSignal = "scores") -> VectorSource[Literal["pair"]]:
-        """What fills a table of pairs (role `pair`): width 1 for `scores`, 2d for `pair_vectors`."""
+    def source(self, signal: PairSignal = "scores") -> PairSource:
+        """What fills a table of pairs (role `pair`): width 1 for `scores`, 2d for `pair_vectors`.
+
+        Raises:
+            InputError: this scorer does not give the signal.
+        """
+
+
+def no_such_signal(scorer: Scorer, signal: PairSignal) -> InputError:
+    """Say that a scorer does not give a signal."""
+    return InputError(
+        f"a {scorer.kind} scorer gives {' and '.join(sorted(scorer.signals))}, not {signal}",
+        where=scorer.name,
+        fix="use a scorer of kind dual-pooled" if signal == "pair_vectors" else "use another scorer",
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingExtra
 from ..recipe import Role
-from .load_report import watched_loading
+from .loading import Dtype, load_model
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ def load_sentence_encoder(
     *,
     revision: str | None = None,
     device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     pooling: str | None = None,
     normalize: bool | None = None,
     trust_remote_code: bool = False,
@@ -45,30 +45,18 @@ def load_sentence_encoder(
         MissingExtra: sentence-transformers is not installed.
     """
     try:
-        import torch
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise MissingExtra("sentence-transformers", "train") from None
-    name, local = find_model(model)
-    if local and revision is not None:
-        raise InputError("a folder has no revisions", where=name, fix="leave out `revision`, or give a Hugging Face id")
-    precision = getattr(torch, dtype)
-    _check_device(device)
-    try:
-        with watched_loading() as missing:
-            encoder = SentenceTransformer(
-                name,
-                revision=revision,
-                device=device,
-                trust_remote_code=trust_remote_code,
-                local_files_only=local,
-                model_kwargs={"dtype": precision},
-            )
-        encoder.to(dtype=precision)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever a foreign loader raises about a broken model is about the user's input
-        raise _explain(error, str(model), local, revision) from error
+    encoder, missing = load_model(
+        SentenceTransformer,
+        model,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        option="teacher",
+    )
     if missing:
         raise InputError(
             f"the weights are not whole: {missing[0]} and others are in no file and would be random numbers",
@@ -79,30 +67,8 @@ def load_sentence_encoder(
         _set_pooling(encoder, pooling, str(model))
     if normalize is False:
         _drop_normalize(encoder)
-    return encoder.eval()
-
-
-def find_model(model: str | Path) -> tuple[str, bool]:
-    """What to load and whether it is a folder here: `("/models/a", True)` or `("owner/name", False)`.
-
-    Raises:
-        InputError: a path that does not exist, is a file, or holds no model.
-    """
-    text = str(model)
-    path = Path(text).expanduser()
-    if path.is_dir():
-        if not any((path / file).is_file() for file in ("modules.json", "config.json")):
-            raise InputError(
-                "the folder holds no model (neither modules.json nor config.json)",
-                where=text,
-                fix="give the folder that SentenceTransformer.save_pretrained or save_pretrained wrote",
-            )
-        return str(path), True
-    if path.exists():
-        raise InputError("a file is not a model", where=text, fix="give the model's folder or a Hugging Face id")
-    if path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1 or "\\" in text:
-        raise InputError("no such model folder", where=text, fix="check the path")
-    return text, False
+    whole: SentenceTransformer = encoder.eval()
+    return whole
 
 
 def modules_for(encoder: SentenceTransformer, role: Role) -> list[torch.nn.Module]:
@@ -262,37 +228,3 @@ def _drop_normalize(encoder: SentenceTransformer) -> None:
         for key, module in list(route.named_children()):
             if isinstance(module, Normalize):
                 del route._modules[key]
-
-
-def _check_device(device: str | None) -> None:
-    import torch
-
-    if device is None:
-        return
-    fix = "leave out `teacher.device`, or give cpu"
-    try:
-        kind = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"{device!r} is not a device", where="teacher.device", fix=fix) from None
-    if kind.type == "cuda" and (not torch.cuda.is_available() or (kind.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"there is no device {device} here", where="teacher.device", fix=fix)
-    if kind.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("there is no device mps here", where="teacher.device", fix=fix)
-
-
-def _explain(error: Exception, model: str, local: bool, revision: str | None) -> InputError:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    if "trust_remote_code" in str(error):
-        return InputError(
-            "the model brings its own Python code, which is not run by default",
-            where=model,
-            fix="read that code, and if you trust it set teacher.trust_remote_code: true",
-        )
-    if local:
-        return InputError(f"cannot load the model: {said}", where=model, fix="save the model again, or give another")
-    at = f" at revision {revision}" if revision else ""
-    return InputError(
-        f"cannot load the model{at} from the Hugging Face hub or its local cache: {said}",
-        where=model,
-        fix="check the id and the network (HF_HUB_OFFLINE=1 allows the cache alone), or give a folder",
-    )

@@ -1,0 +1,270 @@
+"""A scorer that compares sparse vectors over the vocabulary: SPLADE and its kin, by sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import InputError, MissingExtra
+from ..recipe import Role, ScorerSpec
+from ..signals import Fingerprint, batches_by_length, split_pair
+from .loading import load_model, weights_identity
+from .probing import probe
+from .scorer import PairSignal, PairSource, no_such_signal
+from .sentence_encoder import (
+    backend_tokenizer,
+    declared_length,
+    declared_prompt,
+    longest_length,
+    modules_for,
+    stored_numbers,
+)
+from .sparse_vectors import Sparse, VectorCache, inner
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+_TOKENS = 2048  # a forward pass: its logits take 4 bytes a token and vocabulary entry, 250 MB for BERT's
+_CACHE_BYTES = 256 * 2**20
+_ROLES: tuple[Role, Role] = ("query", "document")
+
+
+@dataclass(frozen=True)
+class _Side:
+    """How texts of one role are read."""
+
+    prompt: str
+    max_length: int | None
+    cut: dict[str, Any]
+    tokenizer: Any | None
+    special_tokens: bool
+
+
+class SparseScorer:
+    """Inner products of sparse vectors (of unit length, where the model compares by cosine).
+
+    Each distinct text is encoded once in a process, as long as its vector stays in the cache (256 MiB, the least
+    recently used go first). See `Scorer` and `PairSource` for what the members mean.
+    """
+
+    kind: str = "sparse"
+    recomputable: bool = True
+
+    def __init__(self, spec: ScorerSpec) -> None:
+        """Load the model and try it on a few pairs.
+
+        Raises:
+            InputError: a model that is missing, broken, no sparse encoder, gives NaN or one score to all, compares by a
+                distance, or does not fit the options.
+            MissingExtra: sentence-transformers is not installed.
+        """
+        self.name: str = spec.name or spec.model
+        self.signals: frozenset[PairSignal] = frozenset({"scores"})
+        self.dimensions: int | None = None
+        self._spec = spec
+        self._model = _loaded(spec)
+        self._cosine = _compares_by_cosine(spec, self._model)
+        self._sides = {role: _side(spec, self._model, role) for role in _ROLES}
+        self._weights = weights_identity(spec.model, spec.revision, "sparse-encoder")
+        self._cache = VectorCache(_CACHE_BYTES)
+        count, size = stored_numbers(list(self._model.children()))
+        self.parameters: int | None = count
+        self.bytes: int | None = size
+        probe(self, spec.model, "give a model that turns a text into one sparse vector")
+
+    def source(self, signal: PairSignal = "scores") -> PairSource:
+        """Itself: it fills tables of `scores`.
+
+        Raises:
+            InputError: any other signal.
+        """
+        if signal not in self.signals:
+            raise no_such_signal(self, signal)
+        return self
+
+    def fingerprint(self, role: Literal["pair"] = "pair") -> Fingerprint:
+        """Identity of the scores: weights, both sides' prompts and maximum lengths, comparison and precision."""
+        model, revision = self._weights
+        query, document = (self._sides[role] for role in _ROLES)
+        extra = [("signal", "scores"), ("query_max_length", str(query.max_length))]
+        if document.prompt:
+            extra.append(("document_prompt", document.prompt))
+        if self._model.max_active_dims is not None:
+            extra.append(("max_active_dims", str(self._model.max_active_dims)))
+        return Fingerprint(
+            kind=self.kind,
+            model=model,
+            revision=revision,
+            role="pair",
+            prompt=query.prompt,
+            pooling=None,
+            max_length=document.max_length,
+            normalize=self._cosine,
+            dtype=self._spec.dtype,
+            dimensions=1,
+            extra=tuple(extra),
+        )
+
+    def encode(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> np.ndarray:
+        """Scores (n, 1) float32 of the pairs; encodes the texts that the cache lacks."""
+        pairs = [split_pair(text) for text in texts]
+        queries = self._vectors([query for query, _ in pairs], "query")
+        documents = self._vectors([document for _, document in pairs], "document")
+        scores = np.empty((len(pairs), 1), dtype=np.float32)
+        for at, (query, document) in enumerate(pairs):
+            scores[at] = inner(queries[query], documents[document])
+        return scores
+
+    def lengths(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> np.ndarray:
+        """Tokens (n,) int64 of each pair, both texts together: prompts counted, each cut at its maximum length."""
+        counts = np.zeros(len(texts), dtype=np.int64)
+        for side, limit in self._counts(texts):
+            counts += side if limit is None else np.minimum(side, limit)
+        return counts
+
+    def truncated(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> int:
+        """How many of the pairs have a text with more tokens than its maximum length."""
+        over = np.zeros(len(texts), dtype=bool)
+        for counts, limit in self._counts(texts):
+            over |= counts > (np.iinfo(np.int64).max if limit is None else limit)
+        return int(over.sum())
+
+    def _counts(self, texts: Sequence[str]) -> list[tuple[np.ndarray, int | None]]:
+        """For each side, tokens (n,) int64 of its texts, uncut, and where they are cut."""
+        sides = zip(*map(split_pair, texts), strict=True) if len(texts) else ((), ())
+        found = []
+        for role, side_texts in zip(_ROLES, sides, strict=True):
+            distinct = list(dict.fromkeys(side_texts))
+            known = dict(zip(distinct, self._token_counts(distinct, role).tolist(), strict=True))
+            counts = np.array([known[text] for text in side_texts], dtype=np.int64)
+            found.append((counts, self._sides[role].max_length))
+        return found
+
+    def _token_counts(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        side = self._sides[role]
+        whole = [side.prompt + text for text in texts]
+        if side.tokenizer is not None:
+            encoded = side.tokenizer.encode_batch_fast(whole, add_special_tokens=side.special_tokens)
+            return np.array([len(one) for one in encoded], dtype=np.int64)
+        if not whole:
+            return np.zeros(0, dtype=np.int64)
+        slow: Any = modules_for(self._model, role)[0].tokenizer  # one in Python
+        encoded = slow(whole, truncation=False, add_special_tokens=side.special_tokens)["input_ids"]
+        return np.array([len(ids) for ids in encoded], dtype=np.int64)
+
+    def _vectors(self, texts: Sequence[str], role: Role) -> dict[str, Sparse]:
+        """The vector of each distinct text; those that the cache lacks are encoded, in batches of like length."""
+        found = {text: self._cache.get(role, text) for text in texts}
+        missing = [text for text, vector in found.items() if vector is None]
+        if missing:
+            limit = self._sides[role].max_length
+            counts = self._token_counts(missing, role)
+            for batch in batches_by_length(counts if limit is None else np.minimum(counts, limit), _TOKENS):
+                chosen = [missing[i] for i in batch]
+                for text, vector in zip(chosen, self._forward(chosen, role), strict=True):
+                    found[text] = vector
+                    self._cache.put(role, text, vector)
+        return {text: vector for text, vector in found.items() if vector is not None}
+
+    def _forward(self, texts: Sequence[str], role: Role) -> list[Sparse]:
+        """One forward pass; of its dense (n, vocabulary) array only the non-zero numbers are kept."""
+        import torch
+        from sentence_transformers.util import select_max_active_dims
+
+        model, side = self._model, self._sides[role]
+        kept = model.max_active_dims
+        more = {} if kept is None else {"max_active_dims": kept}
+        # What SparseEncoder.encode does, less its sorting, splitting and per-row tensors.
+        with torch.inference_mode():
+            features = model.preprocess(list(texts), prompt=side.prompt or None, task=role, **side.cut)
+            device = model.device
+            features = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+            dense = model(features, task=role, **more)["sentence_embedding"]
+            dense = select_max_active_dims(dense, max_active_dims=kept).float()
+            finite = dense.isfinite().all(dim=1).tolist()
+            if not all(finite):
+                raise InputError(
+                    f"the model gives NaN or infinite numbers for the {role} {texts[finite.index(False)][:80]!r}",
+                    where=self._spec.model,
+                    fix="check its weights; with float16, try the scorer's `dtype: float32`",
+                )
+            if self._cosine:
+                dense = torch.nn.functional.normalize(dense, dim=1)
+            rows, columns = dense.nonzero(as_tuple=True)
+            values = dense[rows, columns].cpu().numpy()
+            ends = np.cumsum(np.bincount(rows.cpu().numpy(), minlength=len(texts)))[:-1]
+        indices = columns.cpu().numpy().astype(np.int32)
+        # Copies: a slice would keep the whole batch in memory.
+        return [
+            (one.copy(), other.copy())
+            for one, other in zip(np.split(indices, ends), np.split(values, ends), strict=True)
+        ]
+
+
+def _loaded(spec: ScorerSpec) -> SparseEncoder:
+    try:
+        from sentence_transformers import SparseEncoder
+        from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
+    except ImportError:
+        raise MissingExtra("sentence-transformers", "train") from None
+    model, missing = load_model(
+        SparseEncoder,
+        spec.model,
+        revision=spec.revision,
+        device=spec.device,
+        dtype=spec.dtype,
+        trust_remote_code=spec.trust_remote_code,
+        option="scorers",
+        unused=None,
+        safetensors_only=True,
+    )
+    # To a model that is not sparse, sentence-transformers adds an autoencoder of random numbers, to be trained.
+    autoencoders = {name for name, module in model.named_children() if isinstance(module, SparseAutoEncoder)}
+    missing += [f"the autoencoder (module {name})" for name in sorted(autoencoders - set(model.module_kwargs or {}))]
+    if missing:
+        raise InputError(
+            f"this is no whole sparse encoder: {missing[0]} is in no file and would be random numbers",
+            where=spec.model,
+            fix="give a SparseEncoder (SPLADE and its kin); `kind: cross-encoder` is for cross-encoders, and `teacher` "
+            "for models of vectors",
+        )
+    return model
+
+
+def _compares_by_cosine(spec: ScorerSpec, model: SparseEncoder) -> bool:
+    name = str(model.similarity_fn_name)
+    if name not in ("dot", "cosine"):
+        raise InputError(
+            f"the model compares by {name} distance; a sparse scorer compares by inner product or cosine",
+            where=spec.model,
+            fix='set "similarity_fn_name" to "dot" in its config_sentence_transformers.json, if that serves this model',
+        )
+    return name == "cosine"
+
+
+def _side(spec: ScorerSpec, model: SparseEncoder, role: Role) -> _Side:
+    from sentence_transformers.sentence_transformer.modules import Transformer
+
+    transformer = isinstance(modules_for(model, role)[0], Transformer)
+    declared = declared_length(model, role)
+    limit = longest_length(model, role) or None
+    asked = spec.max_length if transformer else None  # a table of weights by word reads texts as they are
+    if asked is not None and limit is not None and asked > limit:
+        raise InputError(
+            f"the scorer's max_length is {asked}, but the model has positions for {limit} tokens",
+            where=spec.model,
+            fix=f"give at most {limit}, or leave it out",
+        )
+    known = [length for length in (declared, limit) if length is not None]
+    holds = asked or (min(known) if known else None)
+    given: str | None = getattr(spec.prompts, role)
+    return _Side(
+        prompt=declared_prompt(model, role)[0] if given is None else given,
+        max_length=holds,
+        cut={} if holds == declared else {"processing_kwargs": {"text": {"max_length": holds}}},
+        tokenizer=backend_tokenizer(model, role),
+        special_tokens=transformer,
+    )

@@ -7,9 +7,9 @@ numbers into tensors (`prepare`), these into the student's vectors (`forward`) a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
 from .data import TrainingSet
 from .documents import Candidates, candidates
+from .identity import tokens_digest
 from .pair_rows import PairRows, pair_rows
 from .terms import MatchTerm, ScoreTerm, Term
+from .trainable import Losses, Trainable
 
 Mode = Literal["asymmetric", "shared", "separate"]
 Metric = Literal["dot", "cosine"]
@@ -60,15 +62,7 @@ class Outputs:
         return [vectors for vectors in (self.queries, self.documents) if vectors is not None]
 
 
-@dataclass
-class Losses:
-    """`total` is the sum of `terms`, each times its weight; `terms` are before weighting."""
-
-    total: Tensor
-    terms: dict[str, Tensor]
-
-
-class Task(torch.nn.Module):
+class Task(Trainable[TrainingSet]):
     """Towers and terms.
 
     Args:
@@ -115,6 +109,16 @@ class Task(torch.nn.Module):
             self.heads[name.replace(".", "_")] = head
 
     @property
+    def kind(self) -> str:
+        """The student's kind."""
+        return self.query_tower.kind
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return tuple(term.name for term in self.terms)
+
+    @property
     def document_tower(self) -> Tower | None:
         """The tower that encodes documents; None when they are the teacher's."""
         if self.mode == "asymmetric":
@@ -152,7 +156,7 @@ class Task(torch.nn.Module):
         """The terms that compare vectors one by one."""
         return [term for term in self.terms if isinstance(term, MatchTerm)]
 
-    def lengths(self, data: TrainingSet) -> np.ndarray:
+    def lengths(self, data: TrainingSet, epoch: int = 0) -> np.ndarray:
         """Tokens that each row of the data brings into a batch, `(n, k)`: its own, and its documents' if encoded."""
         own = data.query_tokens.lengths
         columns = [own]
@@ -172,7 +176,7 @@ class Task(torch.nn.Module):
             ]
         return np.stack(columns, axis=1)
 
-    def prepare(self, data: TrainingSet, rows: np.ndarray, step: int) -> Batch:
+    def prepare(self, data: TrainingSet, rows: np.ndarray, step: int, epoch: int = 0) -> Batch:
         """Look up all that rows of the data need; `step` decides what is sampled."""
         device = self.device
         queries, trained = data.split(rows)
@@ -254,9 +258,13 @@ class Task(torch.nn.Module):
         for tower in self.towers.values():
             tower.clear_touched()
 
-    def named_trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """Parameters for the dense optimiser."""
-        return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+    def identity(self, data: TrainingSet) -> dict[str, Any]:
+        """Towers, objectives, and a digest of all that the student reads."""
+        return {
+            "tokens": tokens_digest(data.query_tokens, data.document_tokens),
+            "towers": self.mode,
+            "objectives": [repr(term) for term in self.terms],
+        }
 
     def _match(self, term: MatchTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
         if term.teacher is not None:

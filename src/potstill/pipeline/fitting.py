@@ -46,7 +46,7 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
     task.terms = tuple(build_terms(material.heard.settled(settled(recipe, len(material.documents))), unit=unit_space(task)))
     data = training_set(recipe, task, material)
     if any(term.objective.form == "covariance" for term in task.match_terms):
-        task.document_root = document_root(material.documents).to(task.device)
+        task.document_root = document_root(map(torch.from_numpy, material.documents)).to(task.device)
     validation = Validation(recipe, task, material)
     public = recipe.model_copy(update={"teacher": without_key(recipe.teacher)})
     identity = {"recipe": public.model_dump_json(exclude={"training", "evaluate", "output"}), **material.identity()}

@@ -12,7 +12,7 @@ from ..collection import Collection
 from ..progress import say
 from ..recipe import TeacherSpec, TeachSpec
 from ..teachers import open_teacher
-from ..teachers.sentence_encoder import find_model
+from ..teachers.loading import find_model
 from ..teaching.judged import Judged
 from .vectors import document_vectors, query_vectors
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..collection import Collection
+from ..errors import InputError
 from ..progress import say
 from ..queries import TrainingQueries, training_queries
 from ..recipe import Recipe

@@ -12,7 +12,8 @@ from ..errors import InputError
 from ..progress import say, warn
 from ..recipe import TeachSpec
 from ..teachers.identity import folder_digest, hub_commit
-from ..teachers.sentence_encoder import find_model, stored_numbers
+from ..teachers.loading import find_model
+from ..teachers.sentence_encoder import stored_numbers
 from ..teaching.judged import Judged, judged_pairs
 from ..teaching.listwise import ListwiseTask
 from ..teaching.material import gather

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..objectives import keep_wrong
+from ..objectives.functional import keep_wrong
 from ..objectives.prefixes import AtPrefixes
 from ..objectives.scores import inner_scores
 from .data import TrainingSet

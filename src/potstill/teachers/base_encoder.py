@@ -11,7 +11,8 @@ import torch
 from ..errors import InputError
 from .load_report import watched_loading
 from .pair_tokens import PairIds, PairTokenizer
-from .sentence_encoder import find_model, positions
+from .loading import find_model
+from .sentence_encoder import positions
 
 
 def load_base(

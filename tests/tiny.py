@@ -233,6 +233,48 @@ def make_tiny_sparse_encoder(
     return folder
 
 
+def make_tiny_seq2seq(
+    folder: Path, *, kind: Literal["t5", "bart", "bert"] = "t5", dim: int = 32, seed: int = 0
+) -> Path:
+    """Save a random sequence-to-sequence model (two layers a side) with the tiny tokenizer and return the folder.
+
+    `bert` is an encoder-decoder of two tiny BERTs. None of them writes sense; sampled texts differ, which is enough.
+    """
+    import torch
+    from transformers import (
+        BartConfig,
+        BartForConditionalGeneration,
+        BertConfig,
+        EncoderDecoderConfig,
+        EncoderDecoderModel,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
+
+    tokenizer = make_tiny_tokenizer()
+    start, end, pad = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
+    tokens = {"vocab_size": len(tokenizer), "pad_token_id": pad, "eos_token_id": end, "bos_token_id": start}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any
+        if kind == "t5":
+            sizes = {"d_model": dim, "d_kv": 8, "d_ff": 2 * dim, "num_layers": 2, "num_heads": 4}
+            model = T5ForConditionalGeneration(T5Config(**sizes, **tokens, decoder_start_token_id=pad))
+        elif kind == "bart":
+            sizes = {"d_model": dim, "max_position_embeddings": 64, "forced_eos_token_id": end}
+            for side in ("encoder", "decoder"):
+                sizes |= {f"{side}_layers": 2, f"{side}_attention_heads": 4, f"{side}_ffn_dim": 2 * dim}
+            model = BartForConditionalGeneration(BartConfig(**sizes, **tokens, decoder_start_token_id=start))
+        else:
+            sizes = {"hidden_size": dim, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 2 * dim}
+            sides = [BertConfig(**sizes, **tokens, max_position_embeddings=64) for _ in range(2)]
+            model = EncoderDecoderModel(EncoderDecoderConfig.from_encoder_decoder_configs(*sides))
+            model.generation_config.update(decoder_start_token_id=start, eos_token_id=end, pad_token_id=pad)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Path(folder)
+
+
 def make_tiny_collection(
     folder: Path,
     *,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from potstill.collection import Collection, open_collection
 from potstill.errors import InputError
 from potstill.queries import SOURCES, TrainingQueries, training_queries
-from potstill.queries.mix import share_out
+from potstill.queries.drawing import share_out
 from potstill.recipe import QueriesSpec
 from potstill.texts import normalise
 from tiny import make_tiny_collection

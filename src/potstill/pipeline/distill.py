@@ -102,7 +102,7 @@ class _Run:
         return evaluation
 
     def queries(self, collection: Collection) -> TrainingQueries:
-        queries = gather_queries(self.recipe, collection, self.split)
+        queries = gather_queries(self.recipe, collection, self.split, self.signals)
         parts = ", ".join(f"{count:,} {name}" for name, count in queries.counts.items())
         say(f"queries: {len(queries.texts):,} for training ({parts}), {len(queries.held_out):,} held out")
         for reason, count in queries.excluded.items():
@@ -166,9 +166,10 @@ class _Run:
             save_packed(self.run / STUDENT, documents or own, self.run / PACKED)
 
     def trained_splits(self, collection: Collection) -> set[str]:
-        """The splits some of whose queries were training queries, without their judgments."""
+        """The splits some of whose queries were training queries, with or without their judgments."""
         if not self.recipe.queries.other_splits:
-            return set()
+            judged = self.recipe.queries.judgments
+            return set() if judged is None else {judged}
         never = never_trained(collection, self.recipe, self.split)
         return {split for split in collection.splits if not never.issuperset(collection.qrels(split))}
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..collection import Collection, open_collection
 from ..errors import InputError
 from ..progress import duration
-from ..queries import TrainingQueries
+from ..queries import TrainingQueries, open_generator
 from ..recipe import Recipe, Role
 from ..signals import SignalStore, default_root
 from ..teachers import VectorTeacher, open_teacher
@@ -28,6 +28,7 @@ Level = Literal["ok", "warning", "problem"]
 
 _LOOKED_UP = 256  # texts looked up in the store, to know what is left to encode
 _PROBE = 32  # texts encoded to look at norms, spread and speed
+_WRITTEN = 4  # texts that a generator writes queries for, to know its speed
 _CUT_SHARE = 0.2  # share of texts cut at the maximum length from which it is worth a warning
 _CROWDED = 0.8  # mean cosine between different texts from which rankings hang on small differences
 _UNIT = 1e-2
@@ -80,8 +81,9 @@ class _Doctor:
         yield self._teacher(teacher)
         if doubt := doubtful_index(teacher, collection):
             yield [Finding("warning", "index", doubt, "name the model that made the index, with its prompts")]
-        queries = gather_queries(self.recipe, collection, split)
+        queries = gather_queries(self.recipe, collection, split, generate=False)
         yield self._leakage(queries, collection, split)
+        yield self._generator(collection, queries, documents)
         speed: dict[Role, float] = {}
         for role, texts in (("document", documents), ("query", queries.texts[:_PROBE])):
             yield self._vectors(teacher, texts, role, speed)  # type: ignore[arg-type]
@@ -122,6 +124,26 @@ class _Doctor:
                 "ok", "queries", f"{len(queries.texts):,} for training ({parts}), {len(queries.held_out):,} held out"
             ),
             Finding("ok", "leakage", f"no evaluated query is trained on; {out:,} cuts that equal one are left out"),
+        ]
+
+    def _generator(self, collection: Collection, queries: TrainingQueries, documents: list[str]) -> list[Finding]:
+        spec = self.recipe.queries.generator
+        if spec is None or not self.recipe.queries.generated:
+            return []
+        writer = open_generator(spec, self.recipe.training.seed, self.signals).writer
+        documented = spec.reads == "documents"
+        some = (documents if documented else queries.texts)[:_WRITTEN]
+        count = min(spec.sources, collection.document_count if documented else queries.counts.get("real", 0))
+        before = time.perf_counter()
+        writer.write(some)
+        seconds = (time.perf_counter() - before) * count / len(some)
+        return [
+            Finding(
+                "ok",
+                "generator",
+                f"{writer.name}: at most {duration(seconds)} to write {spec.each} queries for each of {count:,}"
+                f" {spec.reads}, from a short trial; what it writes is not among the queries counted here",
+            )
         ]
 
     def _vectors(self, teacher: VectorTeacher, texts: list[str], role: Role, speed: dict[Role, float]) -> list[Finding]:

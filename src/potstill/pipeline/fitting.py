@@ -25,7 +25,6 @@ from .material import Material
 from .naming import without_key
 from .objectives import settled
 from .preparation import unit_space
-from .vectors import Vectors
 
 _VALIDATION_DOCUMENTS = 20_000  # searched at each validation; more say little more about the student
 _OWN_VALIDATION_DOCUMENTS = 1_000  # the same where the student must encode them
@@ -43,7 +42,9 @@ class Fitted:
 
 def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool) -> Fitted:
     """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
-    task.terms = tuple(build_terms(material.heard.settled(settled(recipe, len(material.documents))), unit=unit_space(task)))
+    task.terms = tuple(
+        build_terms(material.heard.settled(settled(recipe, len(material.documents))), unit=unit_space(task))
+    )
     data = training_set(recipe, task, material)
     if any(term.objective.form == "covariance" for term in task.match_terms):
         task.document_root = document_root(map(torch.from_numpy, material.documents)).to(task.device)

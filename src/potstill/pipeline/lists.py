@@ -86,7 +86,8 @@ def training_lists(
     for line in told(found):
         say(f"candidates: {line}")
     found.save(run / FOLDER)
-    return lists(found, queries.documents, recipe.candidates.count)
+    rows: np.ndarray = lists(found, queries.documents, recipe.candidates.count)
+    return rows
 
 
 def scores_of(targets: Vectors, documents: Vectors, lists: np.ndarray, metric: Metric) -> np.ndarray:

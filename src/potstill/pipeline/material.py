@@ -50,10 +50,17 @@ class Material:
             texts.update(b"held out")
         for rows in self.queries.positives:
             texts.update(rows.data)
+        lists = {}
+        if self.lists is not None:
+            lists["candidates"] = hashlib.blake2b(self.lists.tobytes(), digest_size=16).hexdigest()
         return {
             "collection": self.collection.fingerprint(),
             "teacher": self.teacher,
             "training queries": texts.hexdigest(),
-            **({} if self.lists is None else {"candidates": hashlib.blake2b(self.lists.tobytes(), digest_size=16).hexdigest()}),
+            **(
+                {}
+                if self.lists is None
+                else {"candidates": hashlib.blake2b(self.lists.tobytes(), digest_size=16).hexdigest()}
+            ),
             **self.scorers,
         }

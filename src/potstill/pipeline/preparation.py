@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..collection import Collection
 from ..errors import InputError
 from ..progress import say
-from ..queries import TrainingQueries, training_queries
+from ..queries import TrainingQueries, open_generator, training_queries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher
 from .objectives import settled
@@ -42,11 +43,69 @@ def never_trained(collection: Collection, recipe: Recipe, split: str | None) -> 
     return {query_id for name in splits if name is not None for query_id in collection.qrels(name)}
 
 
-def gather_queries(recipe: Recipe, collection: Collection, split: str | None) -> TrainingQueries:
-    """The training queries of a run; `split` is the one that is evaluated."""
+def judged_positives(collection: Collection, recipe: Recipe, split: str | None) -> dict[str, list[int]] | None:
+    """Rows of the documents judged to fit, by query id, of the split that `queries.judgments` names; None: of none.
+
+    Args:
+        collection: where the judgments are.
+        recipe: the run.
+        split: the one that is evaluated.
+
+    Raises:
+        InputError: there is no such split, or it is one that a run must not learn from.
+    """
+    name = recipe.queries.judgments
+    if name is None:
+        return None
+    uses = {split: "the run is evaluated on it", "test": "it is for testing alone"}
+    if recipe.training.select == "dev":
+        uses.setdefault("dev", "training.select chooses the student by it")
+    if name in uses:
+        raise InputError(
+            f"judgments of the split {name} must not be learned from: {uses[name]}",
+            where="queries.judgments",
+            fix="name another split, such as train",
+        )
+    qrels = collection.qrels(name)
+    pairs = [(query, document) for query, grades in qrels.items() for document, grade in grades.items() if grade > 0]
+    found: dict[str, list[int]] = {query: [] for query in qrels}
+    rows = collection.document_ids.rows([document for _, document in pairs])
+    for (query, _), row in zip(pairs, rows.tolist(), strict=True):
+        if row >= 0:
+            found[query].append(row)
+    return found
+
+
+def gather_queries(
+    recipe: Recipe, collection: Collection, split: str | None, signals: Path | None = None, *, generate: bool = True
+) -> TrainingQueries:
+    """The training queries of a run.
+
+    Args:
+        recipe: the run.
+        collection: documents, queries and judgments.
+        split: the one that is evaluated.
+        signals: folder of the signal store, where generated queries are kept.
+        generate: False leaves out those that a model would have to write.
+
+    Raises:
+        InputError: see `training_queries`, `judged_positives` and `open_generator`.
+    """
     never = never_trained(collection, recipe, split)
-    real = [query_id for query_id in collection.queries if query_id not in never]
-    return training_queries(collection, recipe.queries, seed=recipe.training.seed, exclude_ids=never, real_ids=real)
+    judged = judged_positives(collection, recipe, split)
+    spec, seed = recipe.queries, recipe.training.seed
+    generator = None
+    if generate and spec.generator is not None and spec.generated > 0:
+        generator = open_generator(spec.generator, seed, signals)
+    return training_queries(
+        collection,
+        spec,
+        seed=seed,
+        exclude_ids=never,
+        real_ids=[query_id for query_id in collection.queries if query_id not in never],
+        judged=judged,
+        generator=generator,
+    )
 
 
 def build_task(

@@ -12,6 +12,7 @@ from ..collection import Document
 from .words import frequent_words, phrases, sentences, unspaced, words
 
 SOURCES = ("titles", "sentences", "spans", "phrases", "keywords", "documents")
+GENERATED, MIXED = "generated", "mixed"  # written by a model; joined from halves of two queries
 
 # Lengths are drawn from these: search queries are short, and a static student must know single words well.
 _SPAN_WORDS = (2, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12, 15)

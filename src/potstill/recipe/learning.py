@@ -32,6 +32,15 @@ class GeneratorSpec(Strict):
     batch_size: int = Field(default=16, ge=1)
     device: str | None = None
 
+    @model_validator(mode="after")
+    def _beams_suffice(self) -> GeneratorSpec:
+        if self.sampling is None and self.each > self.beams:
+            raise ValueError(
+                f"`each` is {self.each} and `beams` {self.beams}: a beam search gives at most one text a beam; "
+                "give more beams, or draw with `sampling`"
+            )
+        return self
+
 
 class QueriesSpec(Strict):
     """Where training queries come from. Shares are relative; what a source lacks goes to the others.
@@ -62,6 +71,12 @@ class QueriesSpec(Strict):
     pick: Literal["entropy", "disagreement", "teacher-right"] | None = None
     pool: float = Field(default=3.0, ge=1)
     held_out: int = Field(default=500, ge=10)
+
+    @model_validator(mode="after")
+    def _words_rise(self) -> QueriesSpec:
+        if not 1 <= self.words[0] <= self.words[1]:
+            raise ValueError(f"`words` is from-to, at least 1: not {list(self.words)}")
+        return self
 
 
 class CandidatesSpec(Strict):

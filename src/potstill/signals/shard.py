@@ -14,6 +14,8 @@ import shutil
 import time
 import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,6 +31,7 @@ from .keys import WORD, sorted_order
 IMPORTED = "imported-"  # first letters of the names of shards that cannot be computed again
 _COMPUTED = "shard-"
 _DATA, _KEYS, _MANIFEST = ".vectors.npy", ".keys.npy", ".json"
+TEXTS = ".texts.jsonl"  # of a shard that holds texts (see `texts.py`) in place of the two arrays
 _verified: set[tuple[str, int, int, int]] = set()  # files whose checksum this process has seen to be right
 
 
@@ -44,7 +47,7 @@ class BrokenShard(InputError):
         self.folder, self.name, self.reason = folder, name, reason
         self.recomputable = recomputable and not name.startswith(IMPORTED)
         fix = (
-            "run the same command again: the shard is dropped and its vectors are computed anew"
+            "run the same command again: the shard is dropped and what it held is computed anew"
             if self.recomputable
             else "its vectors cannot be computed again: import them once more from the file they came from, "
             "or delete the shard with `potstill signals gc`"
@@ -110,26 +113,36 @@ def write_shard(folder: Path, keys: np.ndarray, vectors: np.ndarray, fingerprint
     Raises:
         PotstillError: the disk is full or the folder cannot be written.
     """
-    # Names sort by time and never repeat, so that processes may write at once without knowing of each other.
-    name = f"{_COMPUTED if recomputable else IMPORTED}{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
     order = sorted_order(keys)
-    try:
-        manifest = {
+    with new_shard(folder, fingerprint, recomputable=recomputable) as (name, manifest):
+        manifest |= {
             "rows": len(vectors),
             "dimensions": vectors.shape[1],
             "dtype": vectors.dtype.name,
-            "fingerprint": fingerprint,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "vectors": _write_array(folder / (name + _DATA), vectors[order]),
             "keys": _write_array(folder / (name + _KEYS), keys[:, order]),
         }
+    return name
+
+
+@contextmanager
+def new_shard(folder: Path, fingerprint: str, *, recomputable: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Write a shard's files in here and complete its manifest, which is then written; on any failure all are removed.
+
+    Raises:
+        PotstillError: the disk is full or the folder cannot be written.
+    """
+    # Names sort by time and never repeat, so that processes may write at once without knowing of each other.
+    name = f"{_COMPUTED if recomputable else IMPORTED}{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+    manifest = {"fingerprint": fingerprint, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        yield name, manifest
         write_json(folder / (name + _MANIFEST), {"shard": manifest, "checksum": _checksum_of(manifest)})
     except BaseException as error:
         remove_shard(folder, name)
         if isinstance(error, OSError):
             raise cannot_write(folder, error) from error
         raise
-    return name
 
 
 def shard_names(folder: Path) -> list[str]:
@@ -143,8 +156,8 @@ def shard_names(folder: Path) -> list[str]:
 
 
 def shard_files(folder: Path, name: str) -> list[Path]:
-    """The three files of a shard, the manifest first."""
-    return [folder / (name + ending) for ending in (_MANIFEST, _DATA, _KEYS)]
+    """The files that a shard may have, the manifest first."""
+    return [folder / (name + ending) for ending in (_MANIFEST, _DATA, _KEYS, TEXTS)]
 
 
 def remove_shard(folder: Path, name: str) -> None:
@@ -196,7 +209,7 @@ def read_manifest(folder: Path, name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _cannot_read(folder / (name + _MANIFEST), error) from error
+        raise cannot_read(folder / (name + _MANIFEST), error) from error
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
     if not sound:
@@ -243,14 +256,15 @@ def _mapped(
     except ValueError as error:  # not a .npy file, or one that asks for unpickling
         raise BrokenShard(folder, name, f"{path.name} is not a plain array ({error})") from None
     except OSError as error:
-        raise _cannot_read(path, error) from error
+        raise cannot_read(path, error) from error
     if array.shape != shape or array.dtype != dtype:
         raise BrokenShard(folder, name, f"{path.name} holds {array.dtype} {array.shape}, not {dtype} {shape}")
     _verified.add(seen)
     return array
 
 
-def _cannot_read(path: Path, error: OSError) -> PotstillError:
+def cannot_read(path: Path, error: OSError) -> PotstillError:
+    """The error for a file that is there and cannot be read."""
     # Never called broken: a file that cannot be read just now must not be thrown away.
     return PotstillError(
         f"the signal store cannot be read: {error.strerror or error}",

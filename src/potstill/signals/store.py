@@ -10,6 +10,7 @@ from typing import Literal
 from ..errors import InputError
 from .fingerprint import Fingerprint
 from .table import VectorTable
+from .texts import TEXT, TextTable
 
 StoreDtype = Literal["float16", "float32"]
 
@@ -38,6 +39,10 @@ class SignalStore:
         """The table of this fingerprint, empty if nothing was stored yet."""
         return VectorTable(self.root / table_name(fingerprint, self.dtype), fingerprint, self.dtype)
 
+    def texts(self, fingerprint: Fingerprint) -> TextTable:
+        """The table of the texts that a model with this fingerprint wrote, empty if nothing was stored yet."""
+        return TextTable(self.root / table_name(fingerprint, TEXT), fingerprint)
+
 
 _ELSEWHERE = "name a folder: --signals DIR, or the environment variable POTSTILL_HOME"
 
@@ -52,12 +57,12 @@ def default_root() -> Path:
 
 
 _NAME = re.compile(
-    r"(?P<model>.+)\.(?P<role>query|document|any|pair)\.(?P<dtype>float16|float32)\.(?P<digest>[0-9a-f]{32})"
+    r"(?P<model>.+)\.(?P<role>query|document|any|pair)\.(?P<dtype>float16|float32|text)\.(?P<digest>[0-9a-f]{32})"
 )
 
 
 def table_folders(root: str | Path | None) -> list[tuple[Path, str, str]]:
-    """Find the tables of a store: (folder, precision, fingerprint's digest), by name; [] where there is no store.
+    """Find the tables of a store: (folder, precision or `text`, fingerprint's digest), by name; [] without a store.
 
     Raises:
         InputError: `root` is a file.

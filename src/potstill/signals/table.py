@@ -192,24 +192,7 @@ class VectorTable:
 
     def prepare(self) -> None:
         """Make the folder and its `table.json`, or mend it; the check that the store can be written."""
-        path = self.folder / TABLE_FILE
-        held = TableFile.read(self.folder)
-        if held is not None and (held.fingerprint, held.dtype) == (self.fingerprint, self.dtype.name):
-            return
-        if path.exists():
-            warn(f"{path} was damaged and is written anew")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(
-                path,
-                {
-                    "fingerprint": self.fingerprint.as_dict(),
-                    "store_dtype": self.dtype.name,
-                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                },
-            )
-        except OSError as error:
-            raise shards.cannot_write(self.folder, error) from error
+        TableFile.keep(self.folder, self.fingerprint, self.dtype.name)
 
     def check(self, rows: np.ndarray) -> list[shards.BrokenShard]:
         """Verify the shards that hold these rows (once a process); those found broken."""
@@ -265,3 +248,24 @@ class TableFile:
             return cls(fingerprint, str(values["store_dtype"]), str(values["created"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+
+    @classmethod
+    def keep(cls, folder: Path, fingerprint: Fingerprint, dtype: str) -> None:
+        """Make the folder and its file, or mend the file.
+
+        Raises:
+            PotstillError: the store cannot be written.
+        """
+        held = cls.read(folder)
+        if held is not None and (held.fingerprint, held.dtype) == (fingerprint, dtype):
+            return
+        path = folder / TABLE_FILE
+        if path.exists():
+            warn(f"{path} was damaged and is written anew")
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        about = {"fingerprint": fingerprint.as_dict(), "store_dtype": dtype, "created": created}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, about)
+        except OSError as error:
+            raise shards.cannot_write(folder, error) from error

@@ -26,6 +26,7 @@ from .shard import (
 )
 from .store import table_folders
 from .table import TABLE_FILE, TableFile
+from .texts import TEXT, read_texts
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class TableEntry:
         label: which of a classifier's logits the scores are; None where there is no such choice.
         rows: rows of all sound manifests.
         bytes: size on disk.
-        dtype: precision on disk.
+        dtype: precision on disk; `text` for what a model wrote.
         created: when it was begun, ISO 8601.
         used: when it was last opened or filled, ISO 8601.
     """
@@ -70,7 +71,8 @@ class TableEntry:
             said.append(f"at most {self.max_length:,} tokens")
         if self.revision is not None:
             said.append(f"revision {self.revision.removeprefix('blake2b:')[:8]}")
-        size = f"{self.rows:,} x {self.dimensions or '?'} {self.dtype}, {self.bytes / 1e6:,.1f} MB"
+        held = "texts" if self.dtype == TEXT else f"x {self.dimensions or '?'} {self.dtype}"
+        size = f"{self.rows:,} {held}, {self.bytes / 1e6:,.1f} MB"
         return f"{self.model} ({', '.join(said)}): {size}, created {self.created or '?'}, used {self.used}"
 
 
@@ -192,6 +194,9 @@ def _broken(folder: Path, digest: str, dtype: str) -> list[BrokenShard]:
     found = []
     for name in shard_names(folder):
         try:
+            if dtype == TEXT:
+                read_texts(folder, name, digest)
+                continue
             opened = open_shard(folder, name, digest, np.dtype(dtype))
             if opened is not None:
                 _ = opened.vectors

@@ -10,8 +10,8 @@ import torch
 
 from ..errors import InputError
 from .load_report import watched_loading
-from .pair_tokens import PairIds, PairTokenizer
 from .loading import find_model
+from .pair_tokens import PairIds, PairTokenizer
 from .sentence_encoder import positions
 
 

@@ -107,9 +107,7 @@ def _refuse(spec: ObjectiveSpec, where: str) -> None:
             "a contrastive term learns from judgments, not from a teacher", where=f"{where}.teacher", fix="leave it out"
         )
     if spec.keep_wrong is not None and spec.family != "scores":
-        raise InputError(
-            "the error filter is for scores of a teacher", where=f"{where}.keep_wrong", fix="leave it out"
-        )
+        raise InputError("the error filter is for scores of a teacher", where=f"{where}.keep_wrong", fix="leave it out")
     lists = spec.teacher is not None or spec.form == "margin-mse"
     if spec.family == "scores" and lists and spec.documents not in ("auto", "mined"):
         why = "a scorer reads each query's own candidates" if spec.teacher else "margins are taken to a known positive"

@@ -1,0 +1,233 @@
+"""Sequence-to-sequence models: any T5, BART or doc2query of transformers, and encoder-decoder folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, MissingExtra
+from ..recipe import GeneratorSpec
+from ..signals import Fingerprint
+from ..teachers.identity import folder_digest, hub_commit
+from ..teachers.load_report import watched_loading
+from ..teachers.loading import find_model
+from .sampling import Draws, uniforms
+
+_DECODING = 1  # of this file; a later way to decode gets another fingerprint
+# What a model itself says of how it starts and ends. All else (beams, penalties, lengths) is the recipe's to say.
+_TOKENS = (
+    "decoder_start_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
+
+
+def load_seq2seq(model: str, *, revision: str | None = None, device: str | None = None) -> tuple[Any, Any]:
+    """Load a sequence-to-sequence model in float32, ready for inference, and its tokenizer.
+
+    Weights come from safetensors alone, and no code that comes with the model is run.
+
+    Args:
+        model: a folder or an id of the Hugging Face hub.
+        revision: commit, tag or branch; for ids only.
+        device: None takes an accelerator when there is one.
+
+    Raises:
+        InputError: no such model, a broken one, or one of another kind.
+        MissingExtra: transformers is not installed.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    name, local = find_model(model)
+    if local and revision is not None:
+        raise InputError("a folder has no revisions", where=name, fix="leave out `revision`, or give a Hugging Face id")
+    place = _device(device)
+    options = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        with watched_loading() as missing:
+            loaded = AutoModelForSeq2SeqLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **options)
+        loaded = loaded.to(place).eval()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a foreign loader raises about a broken model is about the user's input
+        raise _explained(error, model, local) from error
+    if missing:
+        raise InputError(
+            f"the weights are not whole: {missing[0]} and others are in no file and would be random numbers",
+            where=model,
+            fix="save the model again, or give another",
+        )
+    tokens = {key: getattr(loaded.generation_config, key, None) for key in _TOKENS}
+    if tokens["decoder_start_token_id"] is None:
+        tokens["decoder_start_token_id"] = getattr(loaded.config, "decoder_start_token_id", None)
+    loaded.generation_config = GenerationConfig(**{key: value for key, value in tokens.items() if value is not None})
+    for key in ("decoder_start_token_id", "eos_token_id", "pad_token_id"):
+        if getattr(loaded.generation_config, key) is None:
+            raise InputError(
+                f"the model does not say its {key}: it cannot write",
+                where=model,
+                fix=f"set {key} in its generation_config.json",
+            )
+    return loaded, tokenizer
+
+
+class Seq2Seq:
+    """A model that writes a few texts for each text that it reads.
+
+    Attributes:
+        name: for people: the id, or the folder's name.
+        truncated: texts that were cut at the maximum length so far.
+    """
+
+    def __init__(self, spec: GeneratorSpec, seed: int) -> None:
+        """Load the model.
+
+        Args:
+            spec: the model and how it writes.
+            seed: of sampling; nothing depends on it where beams decide.
+
+        Raises:
+            InputError: see `load_seq2seq`; or a length that the model has no positions for.
+        """
+        self.spec, self.seed = spec, seed
+        self.model, self.tokenizer = load_seq2seq(spec.model, revision=spec.revision, device=spec.device)
+        found, local = find_model(spec.model)
+        self.name = Path(found).resolve().name if local else found
+        self._revision = folder_digest(Path(found)) if local else hub_commit(found, spec.revision) or spec.revision
+        self.truncated = 0
+        for side, length in (("input", spec.max_input), ("output", spec.max_output)):
+            limit = _positions(self.model, "encoder" if side == "input" else "decoder")
+            if limit is not None and length > limit:
+                raise InputError(
+                    f"queries.generator.max_{side} is {length}, but the model has positions for {limit} tokens",
+                    where=spec.model,
+                    fix=f"set queries.generator.max_{side} to at most {limit}",
+                )
+
+    def fingerprint(self) -> Fingerprint:
+        """Identity of what is written: the weights and every setting of decoding, and the seed where chance decides."""
+        spec = self.spec
+        extra = {"each": spec.each, "max_output": spec.max_output, "decoding": _DECODING}
+        if spec.sampling is None:
+            extra["beams"] = spec.beams
+        else:
+            extra |= {"top_p": spec.sampling, "temperature": spec.temperature, "seed": self.seed}  # type: ignore[dict-item]
+        return Fingerprint(
+            kind="seq2seq",
+            model=self.name,
+            revision=self._revision,
+            role="any",
+            prompt=spec.prefix,
+            pooling=None,
+            max_length=spec.max_input,
+            normalize=None,
+            dtype="float32",
+            dimensions=0,
+            extra=tuple((key, str(value)) for key, value in extra.items()),
+        )
+
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens (n,) int64 of each text with its prefix, cut at the maximum length."""
+        ids = self.tokenizer([self._whole(text) for text in texts], truncation=False, verbose=False)["input_ids"]
+        counts = np.array([len(one) for one in ids], dtype=np.int64)
+        self.truncated += int((counts > self.spec.max_input).sum())
+        return np.minimum(counts, self.spec.max_input)
+
+    def write(self, texts: Sequence[str]) -> list[list[str]]:
+        """`each` texts for each of these, as one batch; white space is collapsed, and a text may be empty."""
+        import torch
+
+        spec = self.spec
+        held = self.tokenizer(
+            [self._whole(text) for text in texts],
+            truncation=True,
+            max_length=spec.max_input,
+            padding=True,
+            return_tensors="pt",
+        )
+        ids, mask = (held[key].to(self.model.device) for key in ("input_ids", "attention_mask"))
+        options: dict[str, Any] = {"max_new_tokens": spec.max_output, "do_sample": False}
+        with torch.inference_mode():
+            read = self.model.get_encoder()(input_ids=ids, attention_mask=mask)
+            if spec.sampling is None:
+                options |= {"num_beams": spec.beams, "num_return_sequences": spec.each}
+            else:  # each sample is a row of its own; the text is read once for all of them
+                chance = np.concatenate([uniforms(text, self.seed, spec.each, spec.max_output) for text in texts])
+                draws = Draws(torch.from_numpy(chance), spec.sampling, spec.temperature)
+                read.last_hidden_state = read.last_hidden_state.repeat_interleave(spec.each, dim=0)
+                mask = mask.repeat_interleave(spec.each, dim=0)
+                options |= {"num_beams": 1, "logits_processor": [draws]}
+            written = self.model.generate(encoder_outputs=read, attention_mask=mask, **options)
+        said = [" ".join(text.split()) for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
+        return [said[start : start + spec.each] for start in range(0, len(said), spec.each)]
+
+    def _whole(self, text: str) -> str:
+        # Half a surrogate pair is no text to a tokenizer.
+        return (self.spec.prefix + text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _positions(model: Any, side: str) -> int | None:
+    """Tokens that the model's encoder or decoder has positions for; None where positions are relative."""
+    config = getattr(model.config, side, model.config)
+    limit = getattr(config, "max_position_embeddings", None)
+    if not limit:
+        return None
+    # RoBERTa and its kin number positions from padding_idx + 1 on.
+    starts = (
+        m.padding_idx + 1
+        for m in getattr(model, side, model).modules()
+        if hasattr(m, "position_embeddings") and isinstance(getattr(m, "padding_idx", None), int)
+    )
+    return int(limit) - next(starts, 0)
+
+
+def _device(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    fix = "leave out `queries.generator.device`, or give cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):  # what PyTorch says of a device that is none, or that it was built without
+        raise InputError(f"there is no device {device} here", where="queries.generator.device", fix=fix) from None
+    return device
+
+
+def _explained(error: Exception, model: str, local: bool) -> InputError:
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if "Unrecognized configuration class" in said:
+        return InputError(
+            "this is no sequence-to-sequence model",
+            where=model,
+            fix="give a T5, BART or doc2query model, or make one with `potstill teach generator`",
+        )
+    if "trust_remote_code" in str(error):
+        return InputError(
+            "the model brings its own Python code, which is not run", where=model, fix="give another model"
+        )
+    if "safetensors" in str(error):
+        return InputError(
+            f"the weights are not in safetensors, and no other format is read: {said}",
+            where=model,
+            fix="save the model again with transformers, or give another",
+        )
+    if local:
+        return InputError(f"cannot load the model: {said}", where=model, fix="save the model again, or give another")
+    return InputError(
+        f"cannot load the model from the Hugging Face hub or its local cache: {said}",
+        where=model,
+        fix="check the id and the network (HF_HUB_OFFLINE=1 allows the cache alone), or give a folder",
+    )

@@ -15,12 +15,14 @@ from potstill.candidates import (
     by_vectors,
     by_words,
     document_digest,
+    known_positives,
     load_candidates,
     merge,
     mine,
     nearest,
     positive_rows,
     sample,
+    text_groups,
 )
 from potstill.errors import InputError
 
@@ -75,6 +77,18 @@ class TestMining:
         with_them = mine(by_vectors(QUERIES, DOCUMENTS), QUERY_IDS, DOCUMENT_IDS, 3, source="v", positives=POSITIVES)
         np.testing.assert_array_equal(with_them.rows[3:], nearest(QUERIES[3:], DOCUMENTS, 3)[0])
 
+    def test_what_has_a_positives_text_is_no_candidate_either(self):
+        # 139 has the text of 100 and 120, but for the case; 100 and 101 are the positives of query 0.
+        texts = [f"text {i}" for i in range(40)]
+        texts[20], texts[39] = "Text  0", "TEXT 0"
+        known = known_positives(QUERY_IDS, DOCUMENT_IDS, POSITIVES, text_groups(texts))
+        assert [rows.tolist() for rows in known.rows] == [[0, 1], [39], [3], [], [], []]
+        assert [rows.tolist() for rows in known.copies] == [[20, 39], [0, 20], [], [], [], []]
+        found = mine(searches()["vectors"], QUERY_IDS, DOCUMENT_IDS, 40, source="v", positives=known)
+        assert found.mask.sum(axis=1).tolist() == [36, 37, 39, 40, 40, 40]
+        assert not set(found.rows[0].tolist()) & {0, 1, 20, 39}
+        assert found.provenance[0].copies_kept_out == 4
+
     def test_provenance_counts(self):
         found = mine(
             searches()["vectors"],
@@ -85,7 +99,7 @@ class TestMining:
             settings={"teacher": "t"},
             positives=POSITIVES,
         )
-        assert found.provenance == (Provenance("v", {"teacher": "t"}, 6, 4, 1, 1),)
+        assert found.provenance == (Provenance("v", {"teacher": "t"}, 6, 4, 1, 1, 0, 38 + 5 * 39),)
 
     @pytest.mark.parametrize(
         ("queries", "documents", "positives"),
@@ -103,6 +117,10 @@ class TestMining:
     def test_other_mistakes(self):
         with pytest.raises(InputError, match="one string"):
             positive_rows(["0"], DOCUMENT_IDS, {"0": "100"})
+        with pytest.raises(InputError, match=r"none of the 2 known positives[\s\S]*by the ids of its documents"):
+            mine(
+                searches()["vectors"], QUERY_IDS, DOCUMENT_IDS, 3, source="v", positives={"0": ["d100"], "1": ["d139"]}
+            )
         with pytest.raises(InputError, match="repeated"):
             mine(searches()["vectors"], ["0"] * 6, DOCUMENT_IDS, 3, source="v")
 
@@ -136,6 +154,15 @@ class TestTable:
         for name in ("rows", "scores", "source"):
             np.testing.assert_array_equal(getattr(back, name), getattr(found, name))
         assert back.positions(["3", "0", "none"]).tolist() == [3, 0, -1]
+
+    def test_files_of_before_have_no_counts_of_what_was_dropped(self, tmp_path):
+        table([[0, 1]]).save(tmp_path / "mined")
+        about = json.loads((tmp_path / "mined" / "candidates.json").read_text())
+        for provenance in about["provenance"]:
+            for later in ("copies_kept_out", "found", "dropped"):
+                del provenance[later]
+        (tmp_path / "mined" / "candidates.json").write_text(json.dumps(about))
+        assert load_candidates(tmp_path / "mined").provenance == table([[0, 1]]).provenance
 
     def test_of_another_collection_is_refused(self, tmp_path):
         table([[0, 1]]).save(tmp_path / "mined")
@@ -188,6 +215,8 @@ class TestMerge:
         assert merged.source.tolist() == [[0, 1, 1, 0], [0, 1, 0, 0]]
         assert merged.scores.tolist() == [[0, 0, -1, -2], [0, -1, -np.inf, -np.inf]]
         assert [p.source for p in merged.provenance] == ["a", "b"]
+        assert [p.dropped for p in merged.provenance] == [{"repeated": 1}, {"repeated": 1}]
+        assert [p.dropped["count"] for p in merge([a, b], k=2).provenance] == [1, 1]
         assert merge([a, b], k=2).rows.tolist() == [[1, 2], [4, 5]]
         again = merge([merged, table([[7], [8]], "c")])
         assert [p.source for p in again.provenance] == ["a", "b", "c"]

@@ -14,11 +14,11 @@ from .nearest import from_sort_keys, sort_keys
 
 Analysis = Literal["words", "bigrams"]
 
-_WORD = re.compile(r"(?u)\b\w\w+\b")
+WORD = re.compile(r"(?u)\b\w\w+\b")
 # Thai vowel signs are not word characters to `re`.
 _RUN = re.compile(r"[\w\u0e00-\u0e7f]+")
 # Scripts written without spaces: Thai, Kana, Han.
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e00-\u0e7f\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]"
 )
 
@@ -105,20 +105,18 @@ class Bm25Index:
 
 def _word_analyser(language: str | None) -> Callable[[str], list[str]]:
     if language is None:
-        return lambda text: _WORD.findall(text.lower())
+        return lambda text: WORD.findall(text.lower())
     import Stemmer
-    from bm25s import stopwords
 
-    lists = {name: getattr(stopwords, f"STOPWORDS_{name.upper()}", None) for name in Stemmer.algorithms()}
-    lists["english"] = stopwords.STOPWORDS_EN
-    stop_words = lists.get(language)
-    if stop_words is None:
+    lists = stop_words()
+    skipped = lists.get(language)
+    if skipped is None:
         raise InputError(
             f"no stop words or no stemmer for the language {language!r}",
             where="BM25",
-            fix=f"use one of {', '.join(name for name in lists if lists[name])}; or language None, or analysis bigrams",
+            fix=f"use one of {', '.join(lists)}; or language None, or analysis bigrams",
         )
-    stemmer, skipped = Stemmer.Stemmer(language), frozenset(stop_words)
+    stemmer = Stemmer.Stemmer(language)
     stems: dict[str, str] = {}
 
     def stem(word: str) -> str:
@@ -126,14 +124,27 @@ def _word_analyser(language: str | None) -> Callable[[str], list[str]]:
             stems[word] = stemmer.stemWord(word)
         return stems[word]
 
-    return lambda text: [stem(word) for word in _WORD.findall(text.lower()) if word not in skipped]
+    return lambda text: [stem(word) for word in WORD.findall(text.lower()) if word not in skipped]
+
+
+def stop_words() -> dict[str, frozenset[str]]:
+    """Stop words of each language that has a stemmer too, by the stemmer's name."""
+    try:
+        import Stemmer
+        from bm25s import stopwords
+    except ImportError:
+        raise MissingExtra("bm25s or PyStemmer", "train") from None
+
+    lists = {name: getattr(stopwords, f"STOPWORDS_{name.upper()}", None) for name in Stemmer.algorithms()}
+    lists["english"] = stopwords.STOPWORDS_EN
+    return {name: frozenset(words) for name, words in lists.items() if words}
 
 
 def _bigrams(text: str) -> list[str]:
     """Pairs of neighbouring characters of each run that holds an unspaced script, its digits too; other runs whole."""
     tokens: list[str] = []
     for run in _RUN.findall(normalise(text)):
-        if len(run) < 3 or not _UNSPACED.search(run):
+        if len(run) < 3 or not UNSPACED.search(run):
             tokens.append(run)
         else:
             tokens.extend(run[i : i + 2] for i in range(len(run) - 1))

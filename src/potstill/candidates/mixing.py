@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..errors import InputError
+from .filtering import keep_first, repeats
 from .table import Candidates
 
 
@@ -14,7 +16,7 @@ def merge(parts: Sequence[Candidates], k: int | None = None) -> Candidates:
     """Take candidates of several sources in turn, best first, each document once a query.
 
     The first source's best, the second's best, ..., then the second best of each: scores of different sources are never
-    compared.
+    compared. What an earlier place has already counts as `repeated` in the provenance, what `k` cuts off as `count`.
 
     Args:
         parts: candidates of the same queries and documents.
@@ -47,35 +49,16 @@ def merge(parts: Sequence[Candidates], k: int | None = None) -> Candidates:
         rows[:, :depth, i], scores[:, :depth, i] = part.rows, part.scores
         source[:, :depth, i] = part.source + before
         before += len(part.provenance)
-    flat = (array.reshape(len(first), -1) for array in (rows, scores, source))
-    rows, scores, source = _first_of_each(*flat)
-    width = rows.shape[1] if k is None else k
-    return Candidates(
-        first.query_ids,
-        np.ascontiguousarray(rows[:, :width]),
-        np.ascontiguousarray(scores[:, :width]),
-        np.ascontiguousarray(source[:, :width]),
-        tuple(provenance for part in parts for provenance in part.provenance),
-        first.documents,
-        first.document_digest,
+    width = deepest * len(parts)
+    merged = replace(
+        first,
+        rows=rows.reshape(-1, width),
+        scores=scores.reshape(-1, width),
+        source=source.reshape(-1, width),
+        provenance=tuple(provenance for part in parts for provenance in part.provenance),
     )
-
-
-def _first_of_each(rows: np.ndarray, scores: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Drop repeats of a row within a line and close the gaps, in order; trailing columns that are empty go."""
-    order = np.argsort(rows, axis=1, kind="stable")
-    ranked = np.take_along_axis(rows, order, axis=1)
-    repeat_ranked = np.zeros(rows.shape, dtype=bool)
-    repeat_ranked[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
-    repeat = np.empty_like(repeat_ranked)
-    np.put_along_axis(repeat, order, repeat_ranked, axis=1)
-    gone = repeat | (rows < 0)
-    close = np.argsort(gone, axis=1, kind="stable")
-    width = int((~gone).sum(axis=1).max(initial=0))
-    out = []
-    for array, empty in ((rows, -1), (scores, -np.inf), (source, 0)):
-        out.append(np.take_along_axis(np.where(gone, np.array(empty, array.dtype), array), close, axis=1)[:, :width])
-    return tuple(out)
+    merged = merged.without({"repeated": repeats(merged.rows)})
+    return merged if k is None else keep_first(merged, k)
 
 
 def sample(candidates: Candidates, count: int, *, seed: int, epoch: int = 0) -> np.ndarray:
@@ -103,3 +86,30 @@ def sample(candidates: Candidates, count: int, *, seed: int, epoch: int = 0) -> 
     rows = np.take_along_axis(padded, drawn, axis=1)
     missing = count - rows.shape[1]
     return np.pad(rows, ((0, 0), (0, max(missing, 0))), constant_values=-1)
+
+
+def lists(candidates: Candidates, positives: np.ndarray, count: int) -> np.ndarray:
+    """Each query's list to learn from: its known positive, then its best candidates.
+
+    Args:
+        candidates: of n queries.
+        positives: (n,) rows, one known positive a query; -1 where none is known.
+        count: candidates a query beside the positive.
+
+    Returns:
+        (n, count + 1) int64 rows of documents. Column 0 holds the positive; a query without one simply has its first
+        `count + 1` candidates, so that no column is lost. -1 at the end where there are fewer.
+    """
+    if count < 0:
+        raise ValueError(f"count must not be negative, not {count}")
+    positives = np.asarray(positives, dtype=np.int64)
+    if positives.shape != (len(candidates),):
+        raise ValueError(f"positives must be ({len(candidates)},), not {positives.shape}")
+    if len(positives) and (positives.min() < -1 or positives.max() >= candidates.documents):
+        raise ValueError(f"positives must be rows -1 to {candidates.documents - 1}")
+    rows = np.concatenate([positives[:, None], candidates.rows], axis=1)
+    # Candidates that were mined without judgments may hold the positive too.
+    rows[:, 1:][rows[:, 1:] == positives[:, None]] = -1
+    order = np.argsort(rows < 0, axis=1, kind="stable")[:, : count + 1]
+    rows = np.take_along_axis(rows, order, axis=1)
+    return np.pad(rows, ((0, 0), (0, count + 1 - rows.shape[1])), constant_values=-1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ class Provenance:
     """Judged pairs whose document is not in the collection."""
     short: int = 0
     """Queries with fewer candidates than asked for."""
+    copies_kept_out: int = 0
+    """Other documents with the text of a known positive that were not allowed either, counted for each query."""
+    found: int | None = None
+    """Candidates that the source gave; those that are left are this less the sum of `dropped`. None in old files."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Candidates of this source that were left out later, by rule."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Candidates:
     Attributes:
         query_ids: n ids.
         rows: (n, k) int64 rows of documents, in the order of the collection; -1 where there is none.
-        scores: (n, k) float32 of the source that found them, comparable within one query and source; -inf where none.
+        scores: (n, k) float32 of the source that found them, comparable within one query and source, or of one teacher
+            for all (`rescore`); -inf where none.
         source: (n, k) uint8, the position in `provenance` of the source that found it first.
         provenance: how each source was made.
         documents: how many documents the collection has.
@@ -85,6 +92,38 @@ class Candidates:
     def positions(self, query_ids: Iterable[str]) -> np.ndarray:
         """Row numbers of queries in these tables; -1 for a query without candidates."""
         return np.array([self._positions.get(query_id, -1) for query_id in query_ids], dtype=np.int64)
+
+    def without(self, gone: Mapping[str, np.ndarray]) -> Candidates:
+        """Leave some out: holes are closed, the order stays, and the provenance counts each under the rule it fell to.
+
+        Args:
+            gone: rule -> (n, k) bool; a candidate that several rules name counts under the first.
+        """
+        left = self.mask
+        dropped = [dict(provenance.dropped) for provenance in self.provenance]
+        for rule, named in gone.items():
+            hit = named & left
+            counts = np.bincount(self.source[hit], minlength=len(dropped)).tolist()
+            for of_source, count in zip(dropped, counts, strict=True):
+                of_source[rule] = of_source.get(rule, 0) + count
+            left = left & ~hit
+        width = int(left.sum(axis=1).max(initial=0))
+        order = np.argsort(~left, axis=1, kind="stable")[:, :width]
+        held = np.take_along_axis(left, order, axis=1)
+
+        def closed(array: np.ndarray, empty: float) -> np.ndarray:
+            return np.where(held, np.take_along_axis(array, order, axis=1), np.array(empty, array.dtype))
+
+        return replace(
+            self,
+            rows=closed(self.rows, -1),
+            scores=closed(self.scores, -np.inf),
+            source=closed(self.source, 0),
+            provenance=tuple(
+                replace(provenance, dropped=of_source)
+                for provenance, of_source in zip(self.provenance, dropped, strict=True)
+            ),
+        )
 
     def save(self, folder: Path) -> None:
         """Write `rows.npy`, `scores.npy`, `source.npy` and `candidates.json`, all or nothing; replaces an older one."""

@@ -1,0 +1,41 @@
+"""How BM25 should read some texts: the language of their words, or pairs of characters where no spaces are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .bm25 import UNSPACED, WORD, Analysis, stop_words
+
+_LETTER = re.compile(r"[\w\u0e00-\u0e7f]")
+_UNSPACED_SHARE = 0.2  # of all letters and digits; names in Latin letters are common in Japanese and Chinese texts
+_STOP_WORD_SHARE = 0.15  # of all words; running text of the right language has 0.2 to 0.5, of another about 0.1 at most
+_CHARACTERS = 1_000  # read of each text
+
+
+def analysis_of(texts: Iterable[str]) -> tuple[Analysis, str | None]:
+    """Choose `analysis` and `language` of a `Bm25Index` for texts like these.
+
+    Pairs of characters where a fifth of all letters belong to a script without spaces. Else words: of the language
+    whose stop words are most frequent, if they make up a running text's share of all words and half as much again as
+    those of English; else English.
+    """
+    unspaced = letters = words = 0
+    lists: dict[str, frozenset[str]] = {}
+    hits: dict[str, int] = {}
+    for text in texts:
+        head = text[:_CHARACTERS].lower()
+        unspaced += len(UNSPACED.findall(head))
+        letters += len(_LETTER.findall(head))
+        lists = lists or stop_words()
+        for word in WORD.findall(head):
+            words += 1
+            for language, stops in lists.items():
+                if word in stops:
+                    hits[language] = hits.get(language, 0) + 1
+    if unspaced > _UNSPACED_SHARE * letters:
+        return "bigrams", None
+    best = max(hits, key=lambda language: (hits[language], language), default="english")
+    if hits.get(best, 0) < max(_STOP_WORD_SHARE * words, 1.5 * hits.get("english", 0)):
+        best = "english"
+    return "words", best

@@ -57,7 +57,7 @@ def judged_positives(collection: Collection, recipe: Recipe, split: str | None) 
     name = recipe.queries.judgments
     if name is None:
         return None
-    uses = {split: "the run is evaluated on it", "test": "it is for testing alone"}
+    uses = {"test": "it is for testing alone", split: "the run is evaluated on it"}
     if recipe.training.select == "dev":
         uses.setdefault("dev", "training.select chooses the student by it")
     if name in uses:

@@ -14,7 +14,7 @@ from ..progress import say
 from ..recipe import ObjectiveSpec, ScorerSpec
 from ..teachers import Scorer, open_scorer
 from .pair_scores import candidate_texts, pair_scores, pair_vectors
-from .scorer_report import ScorerReport, examine_scores
+from .scorer_report import ScorerReport, calibrate
 
 if TYPE_CHECKING:
     from ..training.data import PairTargets
@@ -119,21 +119,23 @@ def hear(
         if scored:
             found = pair_scores(scorer, queries, texts, lists, signals, f"{name}: scores of candidates")
             heard.scores[name] = found.scores
-            report = examine_scores(panel.specs[name], found.scores, first=_first(lists, positives), other=reference)
+            report = calibrate(found.scores, panel.specs[name], positives=_fitting(lists, positives), others=reference)
             heard.reports[name] = report
             for line in report.lines():
-                say(f"{name}: {line}")
+                say(f"scorer: {line}")
             _tell_cut(name, found.truncated, found.pairs)
         if matched:
             heard.targets[name] = _targets(scorer, name, queries, texts, lists, max(matched), unit, signals)
     return heard
 
 
-def _first(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray:
-    """`(q,)` 0 where a list begins with a document that is known to fit, else -1."""
-    if positives is None or not positives.shape[1]:
-        return np.full(len(lists), -1, dtype=np.int64)
-    return np.where((positives[:, 0] >= 0) & (lists[:, 0] == positives[:, 0]), 0, -1)
+def _fitting(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray | None:
+    """`(q, c)` True where a list begins with a document that is known to fit; None: nothing was judged."""
+    if positives is None:
+        return None
+    found = np.zeros(lists.shape, dtype=bool)
+    found[:, 0] = (positives[:, 0] >= 0) & (lists[:, 0] == positives[:, 0])
+    return found
 
 
 def _tell_cut(name: str, cut: int, pairs: int) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_dual_pooled
 
 from potstill.cli import run as cli
 from potstill.recipe import Recipe, load_recipe
@@ -19,9 +20,28 @@ def test_there_are_recipes():
     assert "tenth.yaml" in [path.name for path in RECIPES]
 
 
-def fitted(recipe: Recipe) -> list[str]:
-    """Settings that make a recipe fit a teacher of 32 dimensions and 2 layers."""
+@pytest.fixture(scope="module")
+def judged_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough judged queries to learn from them alone."""
+    return make_tiny_collection(tmp_path_factory.mktemp("recipes") / "collection", documents=40, queries=96)
+
+
+@pytest.fixture(scope="module")
+def tiny_scorers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One tiny scorer of each kind that a recipe names."""
+    folder = tmp_path_factory.mktemp("scorers")
+    return {
+        "cross-encoder": make_tiny_cross_encoder(folder / "cross-encoder"),
+        "dual-pooled": make_tiny_dual_pooled(folder / "dual-pooled"),
+    }
+
+
+def fitted(recipe: Recipe, scorers: dict[str, Path]) -> list[str]:
+    """Settings that make a recipe fit a teacher of 32 dimensions and 2 layers, and scorers as tiny."""
     smaller = list(SMALL)
+    if recipe.scorers:
+        specs = [json.loads(spec.model_dump_json()) for spec in recipe.scorers]
+        smaller.append("scorers=" + json.dumps([spec | {"model": str(scorers[spec["kind"]])} for spec in specs]))
     if recipe.student.layers is not None:
         smaller.append("student.layers=[0, 1]")
     for key in ("width", "embedding_rank", "rank"):
@@ -36,10 +56,12 @@ def fitted(recipe: Recipe) -> list[str]:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
-def test_recipe_runs(path: Path, tmp_path: Path, tiny_collection: Path, tiny_encoder: Path):
+def test_recipe_runs(
+    path: Path, tmp_path: Path, judged_collection: Path, tiny_encoder: Path, tiny_scorers: dict[str, Path]
+):
     run = tmp_path / "run"
-    given = {"collection": str(tiny_collection), "teacher": str(tiny_encoder)}
-    settings = fitted(load_recipe(path, flags=given))
+    given = {"collection": str(judged_collection), "teacher": str(tiny_encoder)}
+    settings = fitted(load_recipe(path, flags=given), tiny_scorers)
     flags = [part for key, value in given.items() for part in (f"--{key}", value)]
     sets = [part for setting in settings for part in ("--set", setting)]
     assert cli(["distill", str(path), *flags, *sets, "--out", str(run), "--signals", str(tmp_path / "signals")]) == 0

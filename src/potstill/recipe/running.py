@@ -33,7 +33,8 @@ class TrainingSpec(Strict):
 class EvaluateSpec(Strict):
     """What is measured at the end. `split` None: test, or nothing where a collection has no judgments.
 
-    `candidates: judged` ranks each query's judged documents alone, for re-ranking sets such as WikiQA.
+    `candidates: judged` ranks each query's judged documents alone, for re-ranking sets such as WikiQA. Where there are
+    scorers, teacher, scorers and student also re-rank the teacher's first `rerank` documents of each query; 0: not.
     """
 
     split: str | None = None
@@ -43,6 +44,7 @@ class EvaluateSpec(Strict):
     depth: int = Field(default=100, ge=10)
     cost: bool = True
     prefixes: tuple[int, ...] = ()
+    rerank: int = Field(default=100, ge=0)
 
 
 class OutputSpec(Strict):

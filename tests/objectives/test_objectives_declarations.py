@@ -1,7 +1,6 @@
-"""What objectives declare, tried out: alignment by rotating a perfect student; spelling; prefixes; calibration."""
+"""What objectives declare, tried out: alignment by rotating a perfect student; spelling; prefixes."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -12,21 +11,24 @@ from torch.nn.functional import normalize
 from potstill.objectives import (
     AtPrefixes,
     BankRelations,
+    Contrastive,
     EmbeddingMatch,
     LayerRankings,
     ListVote,
     MarginVote,
     OwnRelations,
     PointVote,
+    ScoreCorrelation,
     ScoreKL,
+    ScoreRegression,
     Term,
-    calibrate_temperature,
     inner_scores,
     parse_objective,
     parse_term,
 )
-from potstill.objectives.functional import embedding_match
+from potstill.objectives.functional import document_root, embedding_match
 from potstill.objectives.grammar import CLASSES
+from potstill.recipe.learning import FORMS
 
 
 def unit(*shape, seed=0):
@@ -39,8 +41,16 @@ EXAMPLES = [
     EmbeddingMatch(),
     EmbeddingMatch("squared"),
     EmbeddingMatch("cosine"),
+    EmbeddingMatch("covariance"),
     ScoreKL(),
     ScoreKL(0.1, 0.1),
+    ScoreKL(scale_by_temperature=True),
+    ScoreRegression("mse"),
+    ScoreRegression("margin-mse"),
+    ScoreCorrelation("pearson"),
+    ScoreCorrelation("spearman"),
+    ScoreCorrelation("cmkd"),
+    Contrastive(),
     BankRelations(self_policy="include"),
     BankRelations(self_policy="include", chunk=7),
     OwnRelations(),
@@ -54,25 +64,31 @@ EXAMPLES = [
 ]
 
 
+def value(objective, queries, documents, teacher_queries=QUERIES, teacher_documents=DOCUMENTS):
+    """Value of a student with these vectors, where the teacher has those. Positives are the teacher's first."""
+    scores, teacher = inner_scores(queries, documents), inner_scores(teacher_queries, teacher_documents)
+    if isinstance(objective, BankRelations):
+        return objective(queries, teacher_queries, bank=teacher_documents)
+    if isinstance(objective, LayerRankings):
+        return objective(scores.expand(2, -1, -1), teacher.expand(2, -1, -1), positives=torch.arange(6))
+    if isinstance(objective, PointVote):
+        return objective(scores.reshape(-1), teacher.reshape(1, -1))
+    if isinstance(objective, MarginVote | ListVote):
+        return objective(scores, teacher.unsqueeze(0))
+    if isinstance(objective, Contrastive):
+        return objective(scores, teacher.argmax(dim=1))
+    if isinstance(objective, ScoreRegression):
+        return objective(scores, teacher, positives=teacher.argmax(dim=1))
+    if objective.inputs == "scores":
+        return objective(scores, teacher)
+    if objective.form == "covariance":
+        return objective(queries, teacher_queries, root=document_root(teacher_documents))
+    return objective(queries, teacher_queries)
+
+
 def excess(objective, queries, documents):
-    """Value of a student with these vectors, less its value at a perfect copy; teachers say QUERIES and DOCUMENTS."""
-    teacher = inner_scores(QUERIES, DOCUMENTS)
-
-    def value(queries, documents):
-        scores = inner_scores(queries, documents)
-        if isinstance(objective, BankRelations):
-            return objective(queries, QUERIES, bank=DOCUMENTS)
-        if isinstance(objective, LayerRankings):
-            return objective(scores.expand(2, -1, -1), teacher.expand(2, -1, -1), positives=torch.arange(6))
-        if isinstance(objective, PointVote):
-            return objective(scores.reshape(-1), teacher.reshape(1, -1))
-        if isinstance(objective, MarginVote | ListVote):
-            return objective(scores, teacher.unsqueeze(0))
-        if objective.inputs == "scores":
-            return objective(scores, teacher)
-        return objective(queries, QUERIES)
-
-    return (value(queries, documents) - value(QUERIES, DOCUMENTS)).item()
+    """Value of a student with these vectors, less its value at a perfect copy."""
+    return (value(objective, queries, documents) - value(objective, QUERIES, DOCUMENTS)).item()
 
 
 class TestAlignment:
@@ -89,8 +105,60 @@ class TestAlignment:
         else:
             assert own_index == pytest.approx(0, abs=1e-5)
 
+    @pytest.mark.parametrize("objective", EXAMPLES, ids=str)
+    def test_rotating_everything_changes_nothing(self, objective):
+        student, documents = unit(6, 8, seed=7), unit(20, 8, seed=8)
+        before = value(objective, student, documents)
+        after = value(objective, student @ TURN, documents @ TURN, QUERIES @ TURN, DOCUMENTS @ TURN)
+        torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+
+    @pytest.mark.parametrize("objective", EXAMPLES, ids=str)
+    def test_a_copy_is_at_the_declared_value_and_cannot_do_better(self, objective):
+        if objective.perfect_value is None:
+            step = QUERIES.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(value(objective, step, DOCUMENTS), step)
+            assert gradient.abs().max() > 1e-3  # not the minimum, as declared
+            return
+        student = QUERIES.clone().requires_grad_()
+        perfect = value(objective, student, DOCUMENTS)
+        perfect.backward()
+        assert student.grad.abs().max() < 1e-4
+        if objective.perfect_value == 0.0:
+            assert perfect.item() == pytest.approx(0.0, abs=1e-6)
+        for seed in range(11, 16):
+            assert excess(objective, normalize(QUERIES + 0.1 * unit(6, 8, seed=seed), dim=1), DOCUMENTS) > 0
+
+    @pytest.mark.parametrize("objective", [o for o in EXAMPLES if o.minimum_candidates], ids=str)
+    def test_fewer_candidates_than_declared_teach_nothing(self, objective):
+        def pull(count):
+            student = unit(6, 8, seed=7).requires_grad_()
+            value(objective, student, DOCUMENTS[:count], QUERIES, DOCUMENTS[:count]).backward()
+            return student.grad.abs().max().item()
+
+        if objective.minimum_candidates > 1 and not isinstance(objective, LayerRankings):
+            assert pull(objective.minimum_candidates - 1) < 1e-4
+        count = 6 if isinstance(objective, LayerRankings) else objective.minimum_candidates
+        assert pull(count) > 1e-3
+
     def test_every_class_is_tried(self):
         assert {type(o) for o in EXAMPLES} == set(CLASSES)
+        assert {(o.family, o.form) for o in EXAMPLES} >= {
+            (c.family, form) for c in CLASSES for form in c.forms if form != "agreement"
+        }
+
+    @pytest.mark.parametrize("form", ["mse", "margin-mse", "pearson"])
+    def test_frozen_documents_bring_the_student_to_the_teachers_query(self, form):
+        """What "frozen_documents" promises, whether or not a form sees offsets and scales."""
+        objective = parse_objective(f"scores:{form}")
+        student = unit(6, 8, seed=7).requires_grad_()
+        optimizer = torch.optim.Adam([student], lr=0.05)
+        for _ in range(400):
+            optimizer.zero_grad()
+            value(objective, student, DOCUMENTS).backward()
+            optimizer.step()
+        assert torch.nn.functional.cosine_similarity(student, QUERIES).min() > 0.999
+        unseen = unit(50, 8, seed=9)
+        assert torch.equal((student @ unseen.T).argmax(dim=1), (QUERIES @ unseen.T).argmax(dim=1))
 
     @pytest.mark.parametrize("objective", EXAMPLES, ids=str)
     def test_declarations_are_legal(self, objective):
@@ -100,7 +168,7 @@ class TestAlignment:
             assert o.alignment in {"always", "frozen_documents", "never"}
             assert o.perfect_value in (0.0, "teacher entropy", None)
             assert o.minimum_batch >= 1
-            assert o.minimum_candidates in (0, 2)
+            assert o.minimum_candidates in (0, 1, 2, 3)
             assert isinstance(o.needs_positives, bool)
             assert isinstance(o.equal_widths, bool)
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -110,7 +178,10 @@ class TestAlignment:
 temperature = st.floats(1e-4, 1e3)
 objectives = st.one_of(
     st.builds(EmbeddingMatch, st.sampled_from(EmbeddingMatch.forms)),
-    st.builds(ScoreKL, temperature, temperature),
+    st.builds(ScoreKL, temperature, temperature, st.booleans()),
+    st.builds(ScoreRegression, st.sampled_from(ScoreRegression.forms)),
+    st.builds(ScoreCorrelation, st.sampled_from(ScoreCorrelation.forms), temperature, temperature),
+    st.builds(Contrastive, temperature),
     st.builds(
         BankRelations,
         temperature,
@@ -156,6 +227,19 @@ class TestGrammar:
             EmbeddingMatch("cosine"), (64, 128), unit=False
         )
         assert str(BankRelations()) == "relations:bank"
+        assert parse_objective("scores") == ScoreKL()
+        assert parse_objective("contrastive") == Contrastive()
+        assert str(Contrastive(0.1)) == "contrastive:one-hot(temperature=0.1)"
+        assert parse_term("scores:margin-mse*2") == Term(ScoreRegression("margin-mse"), 2.0, "query")
+        assert parse_objective("scores:spearman(rank_temperature=0.2)") == ScoreCorrelation("spearman", 0.2)
+        assert str(ScoreKL(scale_by_temperature=True)) == "scores:kl(scale_by_temperature=true)"
+        assert parse_objective("match:covariance[64]") == AtPrefixes(EmbeddingMatch("covariance"), (64,))
+
+    def test_whatever_a_recipe_may_say_there_is(self):
+        for family, forms in FORMS.items():
+            for form in forms:
+                objective = parse_objective(f"{family}:{form}")
+                assert (objective.family, objective.form) == (family, form)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -172,6 +256,11 @@ class TestGrammar:
             ("scores:kl(student_temperature=hot)", "student_temperature"),
             ("scores:kl(student_temperature=none)", "student_temperature"),
             ("scores:kl(student_temperature=-1)", "student_temperature"),
+            ("scores:kl(scale_by_temperature=yes)", "true or false"),
+            ("scores:huber", "family scores has forms kl, mse, margin-mse, pearson, spearman, cmkd"),
+            ("scores:mse(student_temperature=1)", "the options here: none"),
+            ("scores:pearson(temperature=1)", "rank_temperature, teacher_temperature"),
+            ("contrastive(temperature=0)", "temperature must be a positive"),
             ("match:l2*heavy", "not a number"),
             ("match:l2*-1", "positive number"),
             ("match:l2*nan", "positive number"),
@@ -212,7 +301,8 @@ class TestPrefixes:
     @pytest.mark.parametrize("form", EmbeddingMatch.forms)
     def test_a_copy_has_no_loss(self, form):
         objective = AtPrefixes(EmbeddingMatch(form), (2, 4))
-        assert objective(QUERIES, QUERIES).item() == pytest.approx(objective.perfect_value, abs=1e-6)
+        more = {"root": document_root(DOCUMENTS)} if form == "covariance" else {}
+        assert objective(QUERIES, QUERIES, **more).item() == pytest.approx(objective.perfect_value, abs=1e-6)
 
     def test_scores_are_taken_against_prefixes_of_the_documents_for_the_full_teacher(self):
         student, teacher = unit(6, 8, seed=4), inner_scores(QUERIES, DOCUMENTS)
@@ -227,6 +317,44 @@ class TestPrefixes:
             objective(student, teacher[:, :7], documents=DOCUMENTS[:7]),
         )
         assert objective.perfect_value is None
+
+    @pytest.mark.parametrize(
+        "objective",
+        [
+            ScoreRegression("mse"),
+            ScoreRegression("margin-mse"),
+            *(ScoreCorrelation(form) for form in ScoreCorrelation.forms),
+            Contrastive(),
+        ],
+        ids=str,
+    )
+    def test_all_that_reads_scores(self, objective):
+        student, positives = unit(6, 8, seed=4), torch.tensor([3, 1, -1, 0, 19, 7])
+        second = positives if isinstance(objective, Contrastive) else inner_scores(QUERIES, DOCUMENTS)
+        more = {"positives": positives} if objective.form == "margin-mse" else {}
+        cut = inner_scores(normalize(student[:, :4], dim=1), normalize(DOCUMENTS[:, :4], dim=1))
+        want = (objective(cut, second, **more) + objective(inner_scores(student, DOCUMENTS), second, **more)) / 2
+        at = AtPrefixes(objective, (4,))
+        torch.testing.assert_close(at(student, second, documents=DOCUMENTS, **more), want)
+        assert at.perfect_value is None
+        assert (at.needs_positives, at.minimum_candidates) == (objective.needs_positives, objective.minimum_candidates)
+
+    def test_covariance_weighs_by_the_documents_as_cut(self):
+        """Raw, it is sqrt(d) times the root mean square of the score errors at the prefix, as at the full width."""
+        student, documents = unit(6, 8, seed=4), unit(500, 8, seed=6)
+        errors = [(student - QUERIES)[:, :p] @ documents[:, :p].T for p in (4, 8)]
+        want = torch.stack([(8 * e.square().mean(dim=1)).sqrt().mean() for e in errors]).mean()
+        objective = AtPrefixes(EmbeddingMatch("covariance"), (4,), unit=False)
+        torch.testing.assert_close(objective(student, QUERIES, root=document_root(documents)), want)
+        unit_cut = AtPrefixes(EmbeddingMatch("covariance"), (4,))(student, QUERIES, root=torch.eye(8))
+        torch.testing.assert_close(unit_cut, AtPrefixes(EmbeddingMatch(), (4,))(student, QUERIES))
+
+    def test_what_an_objective_does_not_take_is_not_swallowed(self):
+        scores = inner_scores(QUERIES, DOCUMENTS)
+        with pytest.raises(TypeError, match="root"):
+            AtPrefixes(ScoreKL(), (4,))(QUERIES, scores, documents=DOCUMENTS, root=torch.eye(8))
+        with pytest.raises(ValueError, match="no use for `root`"):
+            AtPrefixes(EmbeddingMatch(), (4,))(QUERIES, QUERIES, root=torch.eye(8))
 
     def test_relations(self):
         student = unit(6, 8, seed=4)
@@ -246,46 +374,11 @@ class TestPrefixes:
             AtPrefixes(EmbeddingMatch(), (16,))(QUERIES, QUERIES)
         with pytest.raises(ValueError, match="needs `documents`"):
             AtPrefixes(ScoreKL(), (4,))(QUERIES, inner_scores(QUERIES, DOCUMENTS))
+        with pytest.raises(ValueError, match="needs `documents`"):
+            AtPrefixes(Contrastive(), (4,))(QUERIES, torch.arange(6))
+        with pytest.raises(ValueError, match="match:covariance needs `root`"):
+            AtPrefixes(EmbeddingMatch("covariance"), (4,))(QUERIES, QUERIES)
         with pytest.raises(ValueError, match="again"):
             AtPrefixes(AtPrefixes(ScoreKL(), (4,)), (2,))
         with pytest.raises(ValueError, match="at least one"):
             AtPrefixes(ScoreKL(), ())
-
-
-class TestCalibration:
-    @settings(max_examples=25, deadline=None)
-    @given(st.floats(1.5, 90.0), st.floats(1e-3, 1e3), st.floats(-50, 50))
-    def test_reaches_the_perplexity_on_any_scale(self, perplexity, scale, offset):
-        scores = torch.randn(64, 100, generator=torch.Generator().manual_seed(0)).double()
-        found = calibrate_temperature(scores * scale + offset, perplexity)
-        assert found.perplexity == pytest.approx(perplexity, rel=1e-3)
-        p = torch.softmax((scores * scale + offset) / found.temperature, 1)
-        reached = (-(p * p.clamp(min=1e-300).log()).sum(1)).exp().median().item()
-        assert reached == pytest.approx(perplexity, rel=1e-3)
-        assert found.top1_mass == pytest.approx(p.amax(1).median().item())
-        assert (found.rows, found.constant_rows) == (64, 0)
-
-    def test_follows_the_scale_of_the_teacher(self):
-        scores = torch.randn(64, 100, generator=torch.Generator().manual_seed(0))
-        narrow, wide = calibrate_temperature(scores * 0.01), calibrate_temperature(scores)
-        assert wide.temperature == pytest.approx(100 * narrow.temperature, rel=1e-4)
-
-    def test_masked_and_constant_rows(self):
-        scores = torch.randn(64, 50, generator=torch.Generator().manual_seed(0))
-        holed = torch.cat([scores, torch.full((64, 5), float("nan"))], dim=1)
-        holed[:3] = 1.0
-        mask = torch.arange(55).expand(64, 55) < 50
-        found = calibrate_temperature(holed, 10.0, mask)
-        assert found.constant_rows == 3
-        assert found.temperature == calibrate_temperature(scores[3:], 10.0).temperature
-
-    def test_bad_input(self):
-        scores = torch.randn(8, 10, generator=torch.Generator().manual_seed(0))
-        with pytest.raises(ValueError, match="constant"):
-            calibrate_temperature(torch.ones(4, 10))
-        with pytest.raises(ValueError, match="NaN"):
-            calibrate_temperature(scores.masked_fill(scores > 1, math.nan))
-        with pytest.raises(ValueError, match="out of reach: these candidates allow 1 to 10"):
-            calibrate_temperature(scores, 16.0)
-        with pytest.raises(ValueError, match="above 1"):
-            calibrate_temperature(scores, 1.0)

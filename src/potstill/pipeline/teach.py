@@ -59,7 +59,7 @@ class _Teaching:
         for line in collection.notes.lines():
             say(f"collection: {line}")
         for reason, count in judged.excluded.items():
-            say(f"judgments: {count:,} queries of {spec.split} left out: {reason}")
+            say(f"judgments: left out: {count:,} {reason}")
         with record.timed("model"):
             ranker = untrained(spec)
         with record.timed("mining"):

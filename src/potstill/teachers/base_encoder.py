@@ -117,9 +117,13 @@ def _try(model: Any, pairs: PairTokenizer, base: str) -> None:
     """See that vectors come out, and that a query's token sees the end of the document."""
     texts = pairs.ids(["water", "a cask of malt", "a cask of yeast"])
     joined = pairs.join([texts[0], texts[0]], texts[1:])
-    with torch.inference_mode():
-        out = model.base_model(**inputs(joined, pairs.takes_types, model.device))
-        hidden = getattr(out, "last_hidden_state", None)
+    try:
+        with torch.inference_mode():
+            out = model.base_model(**inputs(joined, pairs.takes_types, model.device))
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _no_encoder(base, f"it cannot read a pair: {said}") from error
+    hidden = getattr(out, "last_hidden_state", None)
     if hidden is None or hidden.shape[:2] != joined.ids.shape:
         raise _no_encoder(base, "it gives no vector for each token")
     if not bool(hidden.isfinite().all()):

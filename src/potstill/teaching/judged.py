@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,22 +11,25 @@ from ..errors import InputError
 from ..recipe import TeachSpec
 from ..texts import normalise
 
-TEST = "test"
+TEST, DEV = "test", "dev"
+
+Positives = dict[str, tuple[str, ...]]
+"""Query id -> ids of documents with a grade above 0."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Queries with their positives: query id -> ids of documents with a grade above 0.
+    """Judged queries.
 
     Attributes:
-        train: those that are learned from.
-        held_out: those that validate, none of them in `train`.
+        train: those that are learned from, with their positives.
+        held_out: those that validate; no query of `train`, by id or text.
         grades: judgments of the held-out queries, zeros included.
         excluded: reason -> how many judged queries were left out.
     """
 
-    train: dict[str, tuple[str, ...]]
-    held_out: dict[str, tuple[str, ...]]
+    train: Positives
+    held_out: Positives
     grades: dict[str, dict[str, int]]
     excluded: dict[str, int]
 
@@ -42,45 +44,37 @@ def judged_pairs(collection: Collection, spec: TeachSpec) -> Judged:
         InputError: there is no such split, it is the test split, or too little is left of it.
     """
     if spec.split == TEST:
+        others = [name for name in collection.splits if name != TEST]
         raise InputError(
-            "a teacher is trained on judgments, and the test split is for measuring it",
+            "a teacher is trained on judgments, and the test split is for measuring",
             where="--split test",
-            fix="name another split" + _others(collection),
+            fix=f"name another split: {', '.join(others)}" if others else "judge more queries, in a split of their own",
         )
-    judged = collection.qrels(spec.split)
-    excluded: dict[str, int] = {}
-    barred = [TEST] if TEST in collection.splits else []
-    selecting = collection.qrels("dev") if spec.training.select == "dev" else None
-    if selecting is not None:
-        if spec.split == "dev":
+    choice = _Choice(collection)
+    usable = choice.positives(spec.split)
+    if spec.training.select == DEV:
+        if spec.split == DEV:
             raise InputError(
                 "the dev split cannot both train and select",
                 where="training.select",
-                fix="train on another split, or use select: held_out",
+                fix="train on another split, or use training.select=held_out",
             )
-        barred.append("dev")
-    usable = _positives(collection, judged, excluded)
-    for name in barred:
-        usable = _without(usable, collection, name, excluded)
-    if selecting is not None:
-        held_out = _positives(collection, selecting, {})
-        if TEST in barred:
-            held_out = _without(held_out, collection, TEST, {})
-        held_out = _drawn(held_out, spec.held_out, spec.training.seed)
-        grades = selecting
+        held_out = _drawn(choice.positives(DEV), spec.held_out, spec.training.seed)
+        usable = choice.without(usable, set(collection.qrels(DEV)), f"queries of {spec.split} that {DEV} has too")
+        grades = collection.qrels(DEV)
     else:
         held_out = _drawn(usable, min(spec.held_out, max(1, len(usable) // 5)), spec.training.seed)
-        texts = {normalise(collection.queries[query]) for query in held_out}
-        usable = {q: rows for q, rows in usable.items() if normalise(collection.queries[q]) not in texts}
-        grades = judged
+        rest = {query: documents for query, documents in usable.items() if query not in held_out}
+        usable = choice.without(rest, set(held_out), f"queries of {spec.split} with the text of a held-out one")
+        grades = collection.qrels(spec.split)
     if not usable or not held_out:
-        said = "; ".join(f"{count:,} {reason}" for reason, count in excluded.items())
+        said = "; ".join(f"{count:,} {reason}" for reason, count in choice.excluded.items())
         raise InputError(
-            f"too few queries with judgments are left to learn from and to validate by{f' ({said})' if said else ''}",
+            f"too few judged queries are left to learn from and to validate by{f' (left out: {said})' if said else ''}",
             where=f"split {spec.split}",
             fix="give a split of at least two queries with a positive, none of them a test query",
         )
-    return Judged(usable, held_out, {query: dict(grades[query]) for query in held_out}, excluded)
+    return Judged(usable, held_out, {query: dict(grades[query]) for query in held_out}, choice.excluded)
 
 
 def forbidden(collection: Collection) -> set[str]:
@@ -88,46 +82,40 @@ def forbidden(collection: Collection) -> set[str]:
     return set(collection.qrels(TEST)) if TEST in collection.splits else set()
 
 
-def _positives(
-    collection: Collection, judged: Mapping[str, Mapping[str, int]], excluded: dict[str, int]
-) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for query, grades in judged.items():
-        positives = tuple(document for document, grade in grades.items() if grade > 0)
-        if not positives:
-            _count(excluded, "without a positive judgment")
-        elif not collection.queries[query].strip():
-            _count(excluded, "without text")
-        else:
-            found[query] = positives
-    return found
+class _Choice:
+    """Chooses, and counts what it leaves out."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.excluded: dict[str, int] = {}
+
+    def positives(self, split: str) -> Positives:
+        """The queries of a split that have a text and a positive and are no test queries."""
+        queries = self.collection.queries
+        found = {
+            query: tuple(document for document, grade in grades.items() if grade > 0)
+            for query, grades in self.collection.qrels(split).items()
+        }
+        kept = self._kept(
+            found, [q for q, documents in found.items() if documents], f"queries of {split} without a positive"
+        )
+        kept = self._kept(kept, [query for query in kept if queries[query].strip()], f"queries of {split} without text")
+        return self.without(kept, forbidden(self.collection), f"queries of {split} that {TEST} has too")
+
+    def without(self, usable: Positives, others: set[str], reason: str) -> Positives:
+        """Less some queries, by id, or by a text that differs at most in case and white space."""
+        queries = self.collection.queries
+        texts = {normalise(queries[query]) for query in others}
+        left = [query for query in usable if query not in others and normalise(queries[query]) not in texts]
+        return self._kept(usable, left, reason)
+
+    def _kept(self, usable: Positives, left: list[str], reason: str) -> Positives:
+        if len(left) < len(usable):
+            self.excluded[reason] = len(usable) - len(left)
+        return {query: usable[query] for query in left}
 
 
-def _without(
-    usable: dict[str, tuple[str, ...]], collection: Collection, split: str, excluded: dict[str, int]
-) -> dict[str, tuple[str, ...]]:
-    """Less the queries of a split, by id, or by a text that differs at most in case and white space."""
-    ids = set(collection.qrels(split))
-    texts = {normalise(collection.queries[query]) for query in ids}
-    kept = {}
-    for query, positives in usable.items():
-        if query in ids or normalise(collection.queries[query]) in texts:
-            _count(excluded, f"that the {split} split has too")
-        else:
-            kept[query] = positives
-    return kept
-
-
-def _drawn(queries: dict[str, tuple[str, ...]], count: int, seed: int) -> dict[str, tuple[str, ...]]:
-    names = list(queries)
+def _drawn(usable: Positives, count: int, seed: int) -> Positives:
+    names = list(usable)
     rows = np.sort(np.random.default_rng([seed, len(names)]).permutation(len(names))[:count])
-    return {names[row]: queries[names[row]] for row in rows.tolist()}
-
-
-def _count(excluded: dict[str, int], reason: str) -> None:
-    excluded[reason] = excluded.get(reason, 0) + 1
-
-
-def _others(collection: Collection) -> str:
-    others = [name for name in collection.splits if name != TEST]
-    return f": {', '.join(others)}" if others else "; this collection has no other, so there is nothing to learn from"
+    return {names[row]: usable[names[row]] for row in rows.tolist()}

@@ -53,9 +53,9 @@ class TeachingSet:
     _drawn: tuple[int, Lists] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        pairs = {(int(query), int(document)) for query, document in self.positives}
-        rows, _ = np.nonzero(self.negatives >= 0)
-        if any(pair in pairs for pair in zip(rows.tolist(), self.negatives[self.negatives >= 0].tolist(), strict=True)):
+        known = self.positives[:, 0] * len(self.documents) + self.positives[:, 1]
+        mined = np.arange(len(self.negatives))[:, None] * len(self.documents) + self.negatives
+        if (np.isin(mined, known) & (self.negatives >= 0)).any():
             raise ValueError("a positive is among the negatives of its query")
         if len(self.positives) and not (self.negatives[self.positives[:, 0]] >= 0).any(axis=1).all():
             raise ValueError("a list has no negative")

@@ -175,15 +175,12 @@ def _packed(ids: list[np.ndarray]) -> Tokens:
 
 def _without_twins(negatives: np.ndarray, slots: np.ndarray, digests: list[bytes | None]) -> tuple[np.ndarray, int]:
     """The negatives `(q, c)` without those that have the text of one of their query's positives, and their number."""
-    known: dict[int, set[bytes | None]] = {}
-    for query, document in slots.tolist():
-        known.setdefault(query, set()).add(digests[document])
-    kept = negatives.copy()
-    for query, texts in known.items():
-        for place, document in enumerate(negatives[query].tolist()):
-            if document >= 0 and digests[document] in texts:
-                kept[query, place] = -1
-    return kept, int((negatives >= 0).sum() - (kept >= 0).sum())
+    numbers: dict[bytes | None, int] = {}
+    texts = np.array([numbers.setdefault(one, len(numbers)) for one in digests], dtype=np.int64)
+    known = slots[:, 0] * len(numbers) + texts[slots[:, 1]]
+    found = np.arange(len(negatives))[:, None] * len(numbers) + texts[negatives]
+    twins = (negatives >= 0) & np.isin(found, known)
+    return np.where(twins, -1, negatives), int(twins.sum())
 
 
 def _first_epoch(data: TeachingSet) -> dict[str, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..errors import PotstillError
 from ..evaluation import measure
 from ..evaluation.measures import mean
 from ..students.tokens import Tokens
@@ -66,6 +67,8 @@ class Validation:
                 pairs = joined(self.queries, self.documents, self.pairs, query[rows], document[rows])
                 values[rows] = ranker.logits(pairs).cpu().numpy()
                 start += len(rows)
+        if not np.isfinite(values).all():
+            raise PotstillError("the model gives NaN or infinite logits", fix="lower training.learning_rate")
         table = np.full(there.shape, -np.inf, dtype=np.float32)
         table[there] = values
         return table

@@ -142,7 +142,9 @@ class Bench:
             for other, kept in found["retention"].get(system, {}).items():
                 bounds = {key: kept[MEASURE][key] for key in ("low", "high", "p")}
                 rows.append(cell(collection, name, number, f"of {other}", kept[MEASURE]["value"], **bounds))
-            self.keep(collection, name, number, dict(zip(values["queries"], values["systems"][system][MEASURE], strict=True)))
+            self.keep(
+                collection, name, number, dict(zip(values["queries"], values["systems"][system][MEASURE], strict=True))
+            )
         return rows
 
     def keep(self, collection: str, arm: str, seed: int | None, values: Mapping[str, float]) -> None:

@@ -24,8 +24,10 @@ class TeachSpec(Strict):
     `depth` that are no known positives (the first `skip` left out), drawn anew each epoch. `positives` is the most
     lists of one query in an epoch, `lists` the most of all together; None: all there are.
 
-    Validation re-ranks the best `rerank` found for `held_out` queries. `pooling`, `normalize` and `scale` (what scores
-    are multiplied by before the softmax of training; it is learned from there on) belong to dual-pooled teachers.
+    Validation re-ranks the best `rerank` found for `held_out` queries. `pooling`, `normalize`, `scale` (what scores
+    are multiplied by before the softmax of training; it is learned from there on) and `damping` (nats taken off
+    attention between the two texts at the start, so that the teacher begins as the bi-encoder it is made from; null: the
+    plain joint pass) belong to dual-pooled teachers.
     """
 
     kind: Literal["cross-encoder", "dual-pooled"]
@@ -45,6 +47,7 @@ class TeachSpec(Strict):
     pooling: Literal["mean", "first"] = "mean"
     normalize: bool = True
     scale: float | None = Field(default=None, gt=0)
+    damping: float | None = Field(default=3.0, ge=0)
     training: TrainingSpec = TrainingSpec()
 
     def to_yaml(self) -> str:

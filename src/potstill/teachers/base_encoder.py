@@ -23,6 +23,7 @@ def load_base(
     seed: int = 0,
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
+    apart: bool = False,
 ) -> tuple[Any, Any, PairTokenizer]:
     """Load an encoder, its tokenizer, and what joins pairs for it; in eval mode.
 
@@ -33,6 +34,7 @@ def load_base(
         seed: of weights that the base lacks.
         revision: commit, tag or branch; for ids only.
         dtype: precision of weights and computation.
+        apart: see `PairTokenizer`.
 
     Raises:
         InputError: no such model, a broken one, one that is no encoder, or a length beyond its positions.
@@ -77,7 +79,7 @@ def load_base(
             where=str(base),
             fix=f"give at most {most}",
         )
-    pairs = PairTokenizer(tokenizer, max_length)
+    pairs = PairTokenizer(tokenizer, max_length, apart=apart)
     _try(model, pairs, str(base))
     return model, tokenizer, pairs
 

@@ -3,6 +3,11 @@
 It reads "[CLS] query [SEP] document [SEP]" jointly and pools the last layer twice: over the query's tokens and over the
 document's. The score of the pair is the inner product of the two, so a student's query vector can be matched to the
 first and its document vector to the second.
+
+Our own addition, the default: where the base is a bi-encoder, the teacher should begin as good as it. So each text keeps
+the template and the positions that it has alone, "[CLS] query [SEP] [CLS] document [SEP]", and attention from one text
+to the other starts damped: `damping` nats are taken off its logits in every layer, from where training may raise it. An
+infinite damping would be the bi-encoder itself; None is the plain joint pass.
 """
 
 from __future__ import annotations
@@ -24,6 +29,9 @@ NOTE = "dual_pooled.json"
 _FORMAT = 1
 _SPEED = 100.0  # the scale's logarithm moves so much faster than a weight, whose learning rates would hardly move it
 
+DAMPING = 3.0
+"""A token of the other text then counts a twentieth of one of the own."""
+
 SidePooling = Literal["mean", "first"]
 
 
@@ -37,6 +45,7 @@ class DualPooledModel(torch.nn.Module):
         pooling: of each side's tokens: their mean, or the first of them.
         normalize: whether vectors are brought to unit length.
         scale: what `logits` multiplies scores by; None: 20 for unit vectors, else 1.
+        damping: nats taken off attention between the texts, which `pairs` must then keep apart; None: the plain pass.
     """
 
     kind = "dual-pooled"
@@ -50,8 +59,12 @@ class DualPooledModel(torch.nn.Module):
         pooling: SidePooling = "mean",
         normalize: bool = True,
         scale: float | None = None,
+        damping: float | None = None,
     ) -> None:
         super().__init__()
+        if pairs.apart != (damping is not None):
+            raise ValueError("texts are kept apart where attention between them is damped, and only there")
+        self.damping = damping
         self.encoder, self.tokenizer, self.pairs = encoder, tokenizer, pairs
         self.pooling, self.normalize = pooling, normalize
         self._start = math.log(scale or (20.0 if normalize else 1.0))
@@ -66,6 +79,7 @@ class DualPooledModel(torch.nn.Module):
         pooling: SidePooling = "mean",
         normalize: bool = True,
         scale: float | None = None,
+        damping: float | None = DAMPING,
         revision: str | None = None,
     ) -> DualPooledModel:
         """Start from any encoder, warm: a bi-encoder's transformer has pooled tokens by their mean before.
@@ -73,8 +87,8 @@ class DualPooledModel(torch.nn.Module):
         Raises:
             InputError: see `load_base`.
         """
-        loaded = load_base(base, head="none", max_length=max_length, revision=revision)
-        return cls(*loaded, pooling=pooling, normalize=normalize, scale=scale)
+        loaded = load_base(base, head="none", max_length=max_length, revision=revision, apart=damping is not None)
+        return cls(*loaded, pooling=pooling, normalize=normalize, scale=scale, damping=damping)
 
     @classmethod
     def load(cls, folder: str | Path, *, max_length: int | None = None, dtype: str = "float32") -> DualPooledModel:
@@ -95,12 +109,14 @@ class DualPooledModel(torch.nn.Module):
                 raise InputError(f"its format is {note['format']}, not {_FORMAT}", where=str(path), fix="train it anew")
             pooling, normalize = note["pooling"], bool(note["normalize"])
             length, scale = int(max_length or note["max_length"]), float(note["scale"])
-            if pooling not in ("mean", "first") or not 0 < scale < math.inf:
-                raise ValueError(f"pooling {pooling}, scale {scale}")
+            damping = None if note["damping"] is None else float(note["damping"])
+            if pooling not in ("mean", "first") or not 0 < scale < math.inf or not 0 <= (damping or 0.0) < math.inf:
+                raise ValueError(f"pooling {pooling}, scale {scale}, damping {damping}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"cannot read {NOTE}: {error}", where=str(path), fix="train the teacher anew") from None
-        loaded = load_base(path, head="none", max_length=length, dtype=getattr(torch, dtype))
-        return cls(*loaded, pooling=pooling, normalize=normalize, scale=scale).eval()
+        apart = damping is not None
+        loaded = load_base(path, head="none", max_length=length, dtype=getattr(torch, dtype), apart=apart)
+        return cls(*loaded, pooling=pooling, normalize=normalize, scale=scale, damping=damping).eval()
 
     @property
     def dimensions(self) -> int:
@@ -118,13 +134,27 @@ class DualPooledModel(torch.nn.Module):
     def forward(self, pairs: PairIds) -> tuple[Tensor, Tensor]:
         """The two vectors of each pair, float32 `(n, d)`: query's side, document's; 0 for a side of no tokens."""
         device = self.encoder.device
-        hidden = self.encoder(**inputs(pairs, self.pairs.takes_types, device)).last_hidden_state.float()
+        given = inputs(pairs, self.pairs.takes_types, device)
+        if self.damping is not None:
+            given |= self._apart(pairs, device)
+        hidden = self.encoder(**given).last_hidden_state.float()
         query, document = (
             _pooled(hidden, torch.from_numpy(side).to(device), self.pooling) for side in (pairs.query, pairs.document)
         )
         if self.normalize:
             query, document = (torch.nn.functional.normalize(side, dim=1) for side in (query, document))
         return query, document
+
+    def _apart(self, pairs: PairIds, device: torch.device) -> dict[str, Tensor]:
+        """Positions of each text from 0 `(n, L)`, and what is added to the attention's logits `(n, 1, L, L)`."""
+        assert self.damping is not None
+        query, document = (torch.from_numpy(side).to(device) for side in (pairs.query, pairs.document))
+        places = torch.where(document, document.cumsum(dim=1), query.cumsum(dim=1)).sub(1).clamp(min=0)
+        across = query.unsqueeze(2) ^ query.unsqueeze(1)
+        bias = across * -self.damping
+        lowest = torch.finfo(self.encoder.dtype).min
+        bias = bias.to(self.encoder.dtype).masked_fill(~(query | document).unsqueeze(1), lowest)
+        return {"position_ids": places, "attention_mask": bias.unsqueeze(1)}
 
     def scores(self, pairs: PairIds) -> Tensor:
         """The inner product of each pair's two vectors, float32 `(n,)`."""
@@ -145,6 +175,7 @@ class DualPooledModel(torch.nn.Module):
             "max_length": self.pairs.max_length,
             "dimensions": self.dimensions,
             "scale": float(self.scale.detach()),
+            "damping": self.damping,
         }
         with replacing_folder(Path(folder)) as path:
             self.encoder.save_pretrained(str(path))

@@ -1,7 +1,8 @@
 """A query and a document as one row of token ids, as the model's own tokenizer joins them.
 
 Texts are tokenised apart and put into the tokenizer's template, "[CLS] query [SEP] document [SEP]" for BERT, so that a
-text which is in many pairs is read once.
+text which is in many pairs is read once. `apart` puts each into the template of a single text instead, one after the
+other: "[CLS] query [SEP] [CLS] document [SEP]", each side with its own special tokens and positions from 0.
 What is too long is cut as transformers' `longest_first` does it: the document alone, unless the query takes more than
 half of the room; nothing is cut where the pair fits.
 """
@@ -25,7 +26,7 @@ class PairIds:
         ids: (n, L) int64.
         mask: (n, L) bool, True where a token is.
         types: (n, L) int64, the segment of each token as the tokenizer numbers them.
-        query: (n, L) bool, True at the query's own tokens (special tokens are nobody's).
+        query: (n, L) bool, True at the query's own tokens (special tokens are nobody's, except where texts stand apart).
         document: (n, L) bool, likewise.
     """
 
@@ -45,12 +46,13 @@ class PairTokenizer:
     Args:
         tokenizer: a transformers tokenizer of the fast kind.
         max_length: most tokens of a pair, special ones included.
+        apart: whether each text has special tokens of its own, which then belong to its side.
 
     Raises:
         InputError: a tokenizer without a fast form, or a length that leaves no room for two texts.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, *, apart: bool = False) -> None:
         import tokenizers
 
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -65,7 +67,8 @@ class PairTokenizer:
         self._backend.no_padding()
         self.max_length, self.pad = max_length, int(tokenizer.pad_token_id or 0)
         self.takes_types = "token_type_ids" in tokenizer.model_input_names
-        self._parts, self._types = self._template()
+        self.apart = apart
+        self._parts, self._types = self._two_templates() if apart else self._template()
         self.room = max_length - sum(map(len, self._parts))
         if self.room < 2:
             raise InputError(
@@ -114,7 +117,18 @@ class PairTokenizer:
             ids[row, after + d : end] = self._parts[2]
             types[row, :end] = np.repeat(self._types, [first, q, second, d, end - after - d])
             mask[row, :end] = query[row, start : start + q] = document[row, after : after + d] = True
+            if self.apart:
+                between = start + q + self._suffix
+                query[row, :between] = document[row, between:end] = True
         return PairIds(ids, mask, types, query, document)
+
+    def _two_templates(self) -> tuple[tuple[list[int], list[int], list[int]], list[int]]:
+        """The template of a single text, twice."""
+        probe = self._backend.encode("a")
+        own = [place for place, sequence in enumerate(probe.sequence_ids) if sequence is not None]
+        before, after = probe.ids[: own[0]], probe.ids[own[-1] + 1 :]
+        self._suffix = len(after)
+        return (before, [*after, *before], after), [0] * 5
 
     def _template(self) -> tuple[tuple[list[int], list[int], list[int]], list[int]]:
         """Special ids before, between and after the two texts; and segment numbers of the five parts."""

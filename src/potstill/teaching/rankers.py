@@ -79,6 +79,7 @@ def untrained(spec: TeachSpec) -> Ranker:
             pooling=spec.pooling,
             normalize=spec.normalize,
             scale=spec.scale,
+            damping=spec.damping,
             revision=spec.revision,
         )
     return CrossEncoderModel.from_base(

@@ -11,10 +11,10 @@ from ..errors import InputError, MissingExtra
 from ..recipe import ScorerSpec
 from ..signals import Fingerprint, split_pair
 from .loading import load_model, weights_identity
-from .pair_lengths import pair_tokens
 from .probing import probe
 from .scorer import PairSignal, PairSource, no_such_signal
 from .sentence_encoder import backend_tokenizer, declared_length, longest_length, stored_numbers
+from .token_counts import TokenCounter
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -54,7 +54,8 @@ class CrossEncoderScorer:
         declared = self._model.prompts.get(self._model.default_prompt_name) or ""
         self.prompt: str = declared if spec.prompts.query is None else spec.prompts.query
         self._document_prompt = spec.prompts.document or ""
-        self._tokenizer = None if "message" in self._model.modalities else backend_tokenizer(self._model, "query")
+        tokenizer = None if "message" in self._model.modalities else backend_tokenizer(self._model, "query")
+        self._counter = None if tokenizer is None else TokenCounter(tokenizer)
         self._weights = weights_identity(spec.model, spec.revision, "cross-encoder")
         count, size = stored_numbers(list(self._model.children()))
         self.parameters: int | None = count
@@ -124,8 +125,9 @@ class CrossEncoderScorer:
 
     def _token_counts(self, texts: Sequence[str]) -> np.ndarray:
         pairs = self._pairs(texts)
-        if self._tokenizer is not None:
-            return pair_tokens(self._tokenizer, [(self.prompt + query, document) for query, document in pairs])
+        if self._counter is not None:
+            queries, documents = [self.prompt + query for query, _ in pairs], [document for _, document in pairs]
+            return self._counter.pairs(queries, documents)
         counts = [np.zeros(0, dtype=np.int64)]
         whole = {"processing_kwargs": {"text": {"truncation": False}}}
         for start in range(0, len(pairs), _AT_ONCE):  # a chat template, or a tokenizer in Python

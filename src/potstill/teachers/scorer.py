@@ -18,8 +18,8 @@ PairSignal = Literal["scores", "pair_vectors"]
 class PairSource(VectorSource[Literal["pair"]], Protocol):
     """What fills a table of pairs: each text is a `pair_text`."""
 
-    def truncated(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> int:
-        """How many of the pairs are cut at the maximum length."""
+    def truncated(self, texts: Sequence[str], role: Literal["pair"]) -> int:
+        """How many of the pairs are cut at the maximum length, on either side."""
 
 
 class Scorer(Protocol):

@@ -23,6 +23,7 @@ from .sentence_encoder import (
     stored_numbers,
 )
 from .sparse_vectors import Sparse, VectorCache, inner
+from .token_counts import TokenCounter
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -39,7 +40,7 @@ class _Side:
     prompt: str
     max_length: int | None
     cut: dict[str, Any]
-    tokenizer: Any | None
+    counter: TokenCounter | None
     special_tokens: bool
 
 
@@ -137,18 +138,14 @@ class SparseScorer:
         sides = zip(*map(split_pair, texts), strict=True) if len(texts) else ((), ())
         found = []
         for role, side_texts in zip(_ROLES, sides, strict=True):
-            distinct = list(dict.fromkeys(side_texts))
-            known = dict(zip(distinct, self._token_counts(distinct, role).tolist(), strict=True))
-            counts = np.array([known[text] for text in side_texts], dtype=np.int64)
-            found.append((counts, self._sides[role].max_length))
+            found.append((self._token_counts(side_texts, role), self._sides[role].max_length))
         return found
 
     def _token_counts(self, texts: Sequence[str], role: Role) -> np.ndarray:
         side = self._sides[role]
         whole = [side.prompt + text for text in texts]
-        if side.tokenizer is not None:
-            encoded = side.tokenizer.encode_batch_fast(whole, add_special_tokens=side.special_tokens)
-            return np.array([len(one) for one in encoded], dtype=np.int64)
+        if side.counter is not None:
+            return side.counter.texts(whole, special_tokens=side.special_tokens)
         if not whole:
             return np.zeros(0, dtype=np.int64)
         slow: Any = modules_for(self._model, role)[0].tokenizer  # one in Python
@@ -261,10 +258,11 @@ def _side(spec: ScorerSpec, model: SparseEncoder, role: Role) -> _Side:
     known = [length for length in (declared, limit) if length is not None]
     holds = asked or (min(known) if known else None)
     given: str | None = getattr(spec.prompts, role)
+    tokenizer = backend_tokenizer(model, role)
     return _Side(
         prompt=declared_prompt(model, role)[0] if given is None else given,
         max_length=holds,
         cut={} if holds == declared else {"processing_kwargs": {"text": {"max_length": holds}}},
-        tokenizer=backend_tokenizer(model, role),
+        counter=None if tokenizer is None else TokenCounter(tokenizer),
         special_tokens=transformer,
     )

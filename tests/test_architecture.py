@@ -17,9 +17,11 @@ LINES = 400
 # From the top down, as in docs/architecture.md; a room imports only rooms below it, and leaves.
 ROOMS = (
     {"cli"},
+    {"cli_teach"},
     {"api"},
     {"pipeline"},
     {"report"},
+    {"teaching"},
     {"training"},
     {"evaluation"},
     {"students", "queries", "candidates"},

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from potstill.api import Run, distill
+    from potstill.api import Run, Taught, distill, teach
     from potstill.students.loading import Student, load
 
-__all__ = ["Run", "Student", "__version__", "distill", "load"]
+__all__ = ["Run", "Student", "Taught", "__version__", "distill", "load", "teach"]
 
 # Imported at first use: `import potstill` stays light.
 _HOMES = {
     "Run": "potstill.api",
     "Student": "potstill.students.loading",
+    "Taught": "potstill.api",
     "distill": "potstill.api",
     "load": "potstill.students.loading",
+    "teach": "potstill.api",
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .recipe import load_recipe
+from .recipe import TeachSpec, load_recipe, load_spec
 
 if TYPE_CHECKING:
     from .students import Student
@@ -31,6 +31,24 @@ class Run:
         from .students import load
 
         return load(self.path)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A teacher that was trained.
+
+    Attributes:
+        path: the folder of its run, with `model/`, `metrics.jsonl` and `teach.json`.
+        record: what `teach.json` holds: data, counts, validation before and after.
+    """
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The teacher's folder: give it as a scorer's `model`."""
+        return self.path / "model"
 
 
 def distill(
@@ -74,10 +92,70 @@ def distill(
 
         recorded(path)
         source = path / RECIPE
-    if isinstance(settings, Mapping):
-        settings = [f"{key}={json.dumps(value, default=str, ensure_ascii=False)}" for key, value in settings.items()]
-    resolved = load_recipe(source, flags=flags, settings=settings)
+    resolved = load_recipe(source, flags=flags, settings=_lines(settings))
     from . import pipeline
 
     found = pipeline.distill(resolved, path, resume=resume, signals=None if signals is None else Path(signals))
     return Run(path, found)
+
+
+def teach(
+    kind: str,
+    collection: str | Path | None = None,
+    base: str | Path | None = None,
+    *,
+    out: str | Path,
+    split: str | None = None,
+    negatives: int | None = None,
+    depth: int | None = None,
+    miner: str | Sequence[str] | None = None,
+    max_length: int | None = None,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    resume: bool = False,
+    signals: str | Path | None = None,
+) -> Taught:
+    """Train a teacher that reads a query and a document together, on the judgments of a collection.
+
+    Args:
+        kind: `cross-encoder` or `dual-pooled`.
+        collection: a folder, `hf:NAME` or `ir_datasets:NAME`, with judgments.
+        base: the encoder to start from: an id or a folder.
+        out: the folder of the run; new, or empty.
+        split: judgments to learn from (None: `train`); never the test split.
+        negatives: how many of a list (None: 7).
+        depth: mined documents of a query (None: 100).
+        miner: models of vectors, or `bm25` (None: the base where it is one, else `bm25`).
+        max_length: tokens of a pair (None: 128).
+        settings: any other key by its dotted path, e.g. `{"training.epochs": 2, "positives": 1}`.
+        resume: go on with the run in `out`; what is not given is as it was.
+        signals: folder of the signal store; None: POTSTILL_HOME or the user's cache.
+
+    Raises:
+        PotstillError: says what is wrong, where, and what to do.
+    """
+    flags = {
+        "kind": kind,
+        "collection": None if collection is None else str(collection),
+        "base": None if base is None else str(base),
+        "split": split,
+        "negatives": negatives,
+        "depth": depth,
+        "miner": [miner] if isinstance(miner, str) else miner or None,
+        "max_length": max_length,
+    }
+    path = Path(out)
+    from .pipeline import teach as pipeline
+
+    if resume:
+        from .pipeline.runfolder import recorded
+
+        recorded(path, pipeline.SPEC)
+    spec = load_spec(TeachSpec, path / pipeline.SPEC if resume else None, flags=flags, settings=_lines(settings))
+    found = pipeline.teach(spec, path, resume=resume, signals=None if signals is None else Path(signals))
+    return Taught(path, found)
+
+
+def _lines(settings: Mapping[str, Any] | Sequence[str]) -> Sequence[str]:
+    if isinstance(settings, Mapping):
+        return [f"{key}={json.dumps(value, default=str, ensure_ascii=False)}" for key, value in settings.items()]
+    return settings

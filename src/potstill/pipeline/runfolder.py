@@ -11,13 +11,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from ..atomic import write_json, write_text
 from ..errors import InputError
-from ..recipe import Recipe
 from ..version import __version__
 
 RECIPE = "recipe.yaml"
@@ -25,9 +24,16 @@ _LOCK = ".lock"
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "accelerate", "tokenizers", "numpy", "ir-measures")
 
 
+class Written(Protocol):
+    """What decides a run, and can be written down."""
+
+    def to_yaml(self) -> str:
+        """All of it, defaults too."""
+
+
 @contextmanager
-def claimed(run: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
-    """Hold the folder for one run, and write its resolved recipe.
+def claimed(run: Path, recipe: Written, *, resume: bool, name: str = RECIPE) -> Iterator[None]:
+    """Hold the folder for one run, and write its resolved recipe into the file `name`.
 
     An `InputError` from within leaves things as they were: a folder that holds nothing but the recipe is removed if it
     was made here, and the recipe of a run that is not resumed after all is put back.
@@ -35,11 +41,11 @@ def claimed(run: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     Raises:
         InputError: another process works there, there is another run already, or there is none to resume.
     """
-    recipe_file = run / RECIPE
+    recipe_file = run / name
     if resume and not recipe_file.is_file():
         raise InputError("there is no run to resume here", where=str(run), fix="start it without --resume")
     with _made(run), _locked(run):
-        if not resume and any(name != _LOCK for name in os.listdir(run)):
+        if not resume and any(file != _LOCK for file in os.listdir(run)):
             raise InputError(
                 "the output folder is not empty",
                 where=str(run),
@@ -54,7 +60,7 @@ def claimed(run: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
         except InputError:
             if before is not None:
                 write_text(recipe_file, before)
-            elif set(os.listdir(run)) <= {RECIPE, _LOCK}:
+            elif set(os.listdir(run)) <= {name, _LOCK}:
                 recipe_file.unlink()
             raise
 
@@ -110,13 +116,13 @@ def _no_folder(run: Path, error: OSError) -> InputError:
     )
 
 
-def recorded(run: Path) -> dict[str, Any]:
+def recorded(run: Path, name: str = RECIPE) -> dict[str, Any]:
     """The recipe that a run was started with, as plain data.
 
     Raises:
         InputError: there is none.
     """
-    path = run / RECIPE
+    path = run / name
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -131,10 +137,10 @@ def recorded(run: Path) -> dict[str, Any]:
 
 
 class Record:
-    """`run.json`: what made the run, filled in as the run goes along."""
+    """`run.json` (or another name): what made the run, filled in as the run goes along."""
 
-    def __init__(self, run: Path, seed: int) -> None:
-        self.path = run / "run.json"
+    def __init__(self, run: Path, seed: int, name: str = "run.json") -> None:
+        self.path = run / name
         self.started = time.monotonic()
         self.data: dict[str, Any] = {
             "potstill": __version__,

@@ -2,10 +2,11 @@
 
 from .base import Lengths, Prompts, Role, SignalRole
 from .learning import CandidatesSpec, GeneratorSpec, ObjectiveSpec, QueriesSpec
-from .reading import load_recipe
+from .reading import load_recipe, load_spec
 from .running import EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec
 from .teachers import ScorerSpec, TeacherSpec
+from .teaching import TeachSpec
 from .whole import Recipe
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "ScorerSpec",
     "SignalRole",
     "StudentSpec",
+    "TeachSpec",
     "TeacherSpec",
     "TrainingSpec",
     "load_recipe",
+    "load_spec",
 ]

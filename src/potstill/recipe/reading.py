@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ..errors import InputError
 from .errors import explain
@@ -16,15 +16,29 @@ from .teachers import short_teacher
 from .whole import Recipe
 
 # What PyYAML raises: its own errors, and Python's for values such as `2001-99-99`, `!!int x` or endless nesting.
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
 _NOT_YAML = (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def load_recipe(
     path: str | Path | None, *, flags: Mapping[str, Any] | None = None, settings: Sequence[str] = ()
 ) -> Recipe:
-    """Read a recipe file, lay flags and `path=value` settings over it, and check the whole.
+    """Read a recipe file; see `load_spec`."""
+    return load_spec(Recipe, path, flags=flags, settings=settings)
+
+
+def load_spec(
+    model: type[SpecT],
+    path: str | Path | None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+) -> SpecT:
+    """Read a YAML file, lay flags and `path=value` settings over it, and check the whole.
 
     Args:
+        model: what it should be: a recipe, or another group of keys.
         path: YAML file, or None for an empty one.
         flags: top-level keys given on the command line; None values are left out.
         settings: `training.epochs=2` and the like, values in YAML's spelling.
@@ -44,9 +58,9 @@ def load_recipe(
     for setting in settings:
         _apply_setting(data, setting, origin)
     try:
-        return Recipe.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise explain(error, Recipe, path, lines, origin) from None
+        raise explain(error, model, path, lines, origin) from None
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:

@@ -161,14 +161,19 @@ def longest_length(encoder: SentenceTransformer, role: Role) -> int | None:
     first = modules_for(encoder, role)[0]
     if not isinstance(first, Transformer):
         return 0
-    for module in first.auto_model.modules():
+    return positions(first.auto_model)
+
+
+def positions(model: torch.nn.Module) -> int | None:
+    """Tokens that a transformers model has positions for; None where it does not say."""
+    for module in model.modules():
         table = getattr(module, "position_embeddings", None)
         if table is not None and hasattr(table, "num_embeddings"):
             # RoBERTa and its kin number positions from padding_idx + 1 on.
             padding = getattr(module, "padding_idx", None)
             return int(table.num_embeddings) - (padding + 1 if isinstance(padding, int) else 0)
-    positions = getattr(first.config, "max_position_embeddings", None)
-    return int(positions) if positions and positions > 0 else None
+    declared = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    return int(declared) if declared and declared > 0 else None
 
 
 def pooling_name(encoder: SentenceTransformer, role: Role) -> str | None:

@@ -1,4 +1,4 @@
-"""The loop's settings for each kind of student: the one table to tune."""
+"""The loop's settings for each kind of student, and of teacher that is trained: the one table to tune."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ..recipe import TrainingSpec
 
 @dataclass(frozen=True)
 class Defaults:
-    """Settings that depend on the kind of student.
+    """Settings that depend on the kind of what is trained.
 
     `learning_rate` is that of tables where the student has some, else of all parameters; `dense_factor` times it is
-    that of the other parameters of a student with tables (its head).
+    that of the other parameters of a student with tables (its head). `max_texts_per_batch` counts rows: lists, for a
+    teacher that is trained on lists.
     """
 
     learning_rate: float
@@ -29,6 +30,8 @@ DEFAULTS = {
     "layers": Defaults(learning_rate=3e-4, epochs=3, tokens_per_batch=4_096, max_texts_per_batch=256),
     "tiny": Defaults(learning_rate=1e-3, epochs=10, tokens_per_batch=4_096, max_texts_per_batch=256),
     "model": Defaults(learning_rate=2e-4, epochs=3, tokens_per_batch=4_096, max_texts_per_batch=256),
+    "cross-encoder": Defaults(learning_rate=5e-5, epochs=2, tokens_per_batch=8_192, max_texts_per_batch=16),
+    "dual-pooled": Defaults(learning_rate=5e-5, epochs=2, tokens_per_batch=8_192, max_texts_per_batch=16),
 }
 
 

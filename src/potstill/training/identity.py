@@ -9,30 +9,30 @@ from typing import Any
 
 from ..errors import InputError
 from ..recipe import TrainingSpec
-from .data import TrainingSet
-from .task import Task
+from ..students.tokens import Tokens
+from .trainable import DataT, Trainable
 
 FREE_TO_CHANGE = {"checkpoint_seconds", "keep_checkpoints", "threads"}
 
 
-def identity(spec: TrainingSpec, data: TrainingSet, task: Task, digest: str | Mapping[str, str]) -> dict[str, Any]:
+def identity(
+    spec: TrainingSpec, data: DataT, task: Trainable[DataT], digest: str | Mapping[str, str]
+) -> dict[str, Any]:
     """What decides the result, by name; JSON can hold it."""
     named = {"recipe and data": digest} if isinstance(digest, str) else dict(digest)
     settings = spec.model_dump(mode="json", exclude=FREE_TO_CHANGE)
     return {
         **named,
         **{f"training.{name}": value for name, value in settings.items()},
-        "number of texts": len(data),
-        "tokens": _tokens(data),
-        "towers": task.mode,
-        "objectives": [repr(term) for term in task.terms],
+        f"number of {task.unit}": len(data),
+        **task.identity(data),
     }
 
 
-def _tokens(data: TrainingSet) -> str:
-    """Digest of all that the student reads: another vocabulary gives the rows of a table other meanings."""
+def tokens_digest(*parts: Tokens | None) -> str:
+    """Digest of all that is read: another vocabulary gives the rows of a table other meanings."""
     said = hashlib.blake2b(digest_size=16)
-    for tokens in (data.query_tokens, data.document_tokens):
+    for tokens in parts:
         if tokens is not None:
             said.update(tokens.offsets.data)
             said.update(tokens.ids.data)

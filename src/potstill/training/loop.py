@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 
@@ -16,7 +16,7 @@ from .. import progress
 from ..errors import Interrupted, PotstillError
 from ..recipe import TrainingSpec
 from . import random_states
-from .batches import Batches
+from .batches import Batches, Plan
 from .checkpoint import Checkpoints
 from .checks import check
 from .data import TrainingSet
@@ -25,7 +25,8 @@ from .identity import identity, require_same_run
 from .interruption import Request, watched
 from .metrics import MetricsLog
 from .optimiser import Optimiser, rate_factor
-from .task import Losses, Outputs, Task
+from .task import Task
+from .trainable import DataT, Losses, Trainable
 
 LOG_EVERY = 20
 
@@ -77,14 +78,33 @@ def train(
     resume: bool = False,
     digest: str | Mapping[str, str] = "",
 ) -> TrainResult:
-    """Train a task, in one sitting or several.
+    """Train a student's task; see `learn`.
+
+    Raises:
+        InputError: the data lacks what an objective needs; and as `learn`.
+    """
+    check(task, data)
+    return learn(task, data, spec, run, validate=validate, resume=resume, digest=digest)
+
+
+def learn(
+    task: Trainable[DataT],
+    data: DataT,
+    spec: TrainingSpec,
+    run: Path,
+    *,
+    validate: Callable[[Any], Mapping[str, float]] | None = None,
+    resume: bool = False,
+    digest: str | Mapping[str, str] = "",
+) -> TrainResult:
+    """Train anything trainable, in one sitting or several.
 
     Writes `run/metrics.jsonl` (a line every 20 updates and at each validation) and `run/checkpoints/`.
 
     Args:
         task: changed in place; ends with the best weights.
         data: what it is trained on.
-        spec: settings; those that are None get the default of the student's kind.
+        spec: settings; those that are None get the default of the task's kind.
         run: folder of the run.
         validate: called before the first update and after every epoch (or `spec.validate_every` updates) with the task
             in eval mode and gradients off. Gives measures by name; the best `score` (higher is better) decides which
@@ -93,24 +113,23 @@ def train(
         digest: what else decides the result (recipe, data), by name; a run is not resumed when it has changed.
 
     Raises:
-        InputError: the data lacks what an objective needs, or what is to be resumed was a different run.
+        InputError: what is to be resumed was a different run.
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
         PotstillError: the loss is not finite.
     """
-    check(task, data)
-    spec = resolved(spec, task.query_tower.kind)
+    spec = resolved(spec, task.kind)
     with _threads(spec.threads), watched() as request:
         return _Loop(task, data, spec, run, validate, resume, digest).run(request)
 
 
-class _Loop:
+class _Loop(Generic[DataT]):
     def __init__(
         self,
-        task: Task,
-        data: TrainingSet,
+        task: Trainable[DataT],
+        data: DataT,
         spec: TrainingSpec,
         run: Path,
-        validate: Validate | None,
+        validate: Callable[[Any], Mapping[str, float]] | None,
         resume: bool,
         digest: str | Mapping[str, str],
     ) -> None:
@@ -118,29 +137,20 @@ class _Loop:
 
         assert spec.learning_rate is not None
         assert spec.epochs is not None
-        assert spec.tokens_per_batch is not None
-        assert spec.max_texts_per_batch is not None
         self.accelerator = Accelerator()
         self.task, self.data, self.spec, self.validate = task.to(self.accelerator.device), data, spec, validate
         self.epochs = spec.epochs
-        self.batches = Batches(
-            task.lengths(data),
-            tokens_per_batch=spec.tokens_per_batch,
-            max_texts=spec.max_texts_per_batch,
-            seed=spec.seed,
-            padded=task.padded,
-        )
         self.optimiser = Optimiser(
             task,
             table_rate=spec.learning_rate,
-            dense_rate=spec.learning_rate * DEFAULTS[task.query_tower.kind].dense_factor,
+            dense_rate=spec.learning_rate * DEFAULTS[task.kind].dense_factor,
             weight_decay=spec.weight_decay,
             clip=spec.clip,
         )
         self.identity = identity(spec, data, task, digest)
         self.checkpoints = Checkpoints(run / "checkpoints", spec.keep_checkpoints)
         self.at = _Counters()
-        self.names = ["loss", *(term.name for term in task.terms)]
+        self.names = ["loss", *task.term_names]
         self.sums = torch.zeros(len(self.names), device=task.device)
         self.summed = 0
         self.saved_at = time.monotonic()
@@ -155,7 +165,7 @@ class _Loop:
         left = len(self.data) * self.epochs - self.at.texts
         try:
             if not self.at.finished:
-                with progress.meter("training", total=left) as meter:
+                with progress.meter("training", total=left, unit=self.task.unit) as meter:
                     self._start()
                     while not self.at.finished:
                         self._epoch(meter, request)
@@ -178,14 +188,14 @@ class _Loop:
         )
 
     def _start(self) -> None:
-        """Before the first update: the untrained student is validated too, and may turn out to be the best."""
+        """Before the first update: what is untrained is validated too, and may turn out to be the best."""
         self.task.train()
         if self.at.step == 0 and self.at.best_step is None:
             improved = self._validate()
             self._save(improved)
 
     def _epoch(self, meter: progress.Meter, request: Request) -> None:
-        plan = self.batches.plan(self.at.epoch)
+        plan = self._plan(self.at.epoch)
         started = time.perf_counter()
         while self.at.position < len(plan):
             at = self.at
@@ -219,8 +229,19 @@ class _Loop:
                 at.seconds += time.perf_counter() - started
                 return
 
+    def _plan(self, epoch: int) -> Plan:
+        assert self.spec.tokens_per_batch is not None
+        assert self.spec.max_texts_per_batch is not None
+        return Batches(
+            self.task.lengths(self.data, epoch),
+            tokens_per_batch=self.spec.tokens_per_batch,
+            max_texts=self.spec.max_texts_per_batch,
+            seed=self.spec.seed,
+            padded=self.task.padded,
+        ).plan(epoch)
+
     def _update(self, rows: Any, factor: float) -> None:
-        batch = self.task.prepare(self.data, rows, self.at.step)
+        batch = self.task.prepare(self.data, rows, self.at.step, self.at.epoch)
         started = time.perf_counter()
         with self._autocast():
             outputs = self.task(batch)
@@ -233,7 +254,7 @@ class _Loop:
         self.optimiser.step(factor)
         self.at.compute_seconds += time.perf_counter() - started
 
-    def _note(self, losses: Losses, outputs: Outputs) -> None:
+    def _note(self, losses: Losses, outputs: Any) -> None:
         self.sums += torch.stack([losses.total.detach(), *(value.detach() for value in losses.terms.values())])
         self.summed += 1
         self.norms = self.task.gradient_norms(losses, outputs) if (self.at.step + 1) % LOG_EVERY == 0 else None
@@ -256,7 +277,7 @@ class _Loop:
         return last or (ends if every is None else self.at.step % every == 0)
 
     def _validate(self) -> bool:
-        """Measure the student, note the best score; True when this is it."""
+        """Measure what is trained, note the best score; True when this is it."""
         if self.validate is None:
             return False
         self.task.eval()

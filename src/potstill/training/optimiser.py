@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from .row_adam import RowAdam
-from .task import Task
+from .trainable import Trainable
 
 Schedule = Literal["linear", "cosine", "constant"]
 
@@ -43,7 +43,7 @@ class Optimiser:
     """
 
     def __init__(
-        self, task: Task, *, table_rate: float, dense_rate: float, weight_decay: float, clip: float | None
+        self, task: Trainable[Any], *, table_rate: float, dense_rate: float, weight_decay: float, clip: float | None
     ) -> None:
         self.task, self.table_rate, self.dense_rate, self.clip = task, table_rate, dense_rate, clip
         self.rows = RowAdam()

@@ -7,9 +7,9 @@ numbers into tensors (`prepare`), these into the student's vectors (`forward`) a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
 from .data import TrainingSet
 from .documents import Candidates, candidates
+from .identity import tokens_digest
 from .terms import MatchTerm, ScoreTerm, Term
+from .trainable import Losses, Trainable
 
 Mode = Literal["asymmetric", "shared", "separate"]
 Metric = Literal["dot", "cosine"]
@@ -57,15 +59,7 @@ class Outputs:
         return [vectors for vectors in (self.queries, self.documents) if vectors is not None]
 
 
-@dataclass
-class Losses:
-    """`total` is the sum of `terms`, each times its weight; `terms` are before weighting."""
-
-    total: Tensor
-    terms: dict[str, Tensor]
-
-
-class Task(torch.nn.Module):
+class Task(Trainable[TrainingSet]):
     """Towers and terms.
 
     Args:
@@ -96,6 +90,16 @@ class Task(torch.nn.Module):
         self.mode, self.metric, self.seed = mode, metric, seed
         self.terms = tuple(terms)
         self._all_documents: Tensor | None = None
+
+    @property
+    def kind(self) -> str:
+        """The student's kind."""
+        return self.query_tower.kind
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return tuple(term.name for term in self.terms)
 
     @property
     def document_tower(self) -> Tower | None:
@@ -135,7 +139,7 @@ class Task(torch.nn.Module):
         """The terms that compare vectors one by one."""
         return [term for term in self.terms if isinstance(term, MatchTerm)]
 
-    def lengths(self, data: TrainingSet) -> np.ndarray:
+    def lengths(self, data: TrainingSet, epoch: int = 0) -> np.ndarray:
         """Tokens that each row of the data brings into a batch, `(n, k)`: its own, and its documents' if encoded."""
         own = data.query_tokens.lengths
         columns = [own]
@@ -155,7 +159,7 @@ class Task(torch.nn.Module):
             ]
         return np.stack(columns, axis=1)
 
-    def prepare(self, data: TrainingSet, rows: np.ndarray, step: int) -> Batch:
+    def prepare(self, data: TrainingSet, rows: np.ndarray, step: int, epoch: int = 0) -> Batch:
         """Look up all that rows of the data need; `step` decides what is sampled."""
         device = self.device
         queries, trained = data.split(rows)
@@ -233,9 +237,13 @@ class Task(torch.nn.Module):
         for tower in self.towers.values():
             tower.clear_touched()
 
-    def named_trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """Parameters for the dense optimiser."""
-        return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+    def identity(self, data: TrainingSet) -> dict[str, Any]:
+        """Towers, objectives, and a digest of all that the student reads."""
+        return {
+            "tokens": tokens_digest(data.query_tokens, data.document_tokens),
+            "towers": self.mode,
+            "objectives": [repr(term) for term in self.terms],
+        }
 
     def _match(self, term: MatchTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
         students, teachers = [], []

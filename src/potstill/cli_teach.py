@@ -1,0 +1,115 @@
+"""`potstill teach ...`: teachers trained on a collection's own judgments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import InputError
+
+teach_app = typer.Typer(help="Train a teacher on judged pairs.", no_args_is_help=True)
+
+Collection = Annotated[
+    str | None, typer.Option("--collection", help="Folder, file, hf:NAME or ir_datasets:NAME.", show_default=False)
+]
+Base = Annotated[str | None, typer.Option("--base", help="An encoder: id or folder.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; OUT/model is the teacher.")]
+Split = Annotated[str | None, typer.Option("--split", help="Judged split to learn from; default: train.")]
+Negatives = Annotated[int | None, typer.Option("--negatives", help="Negatives of a list; default: 7.")]
+Depth = Annotated[int | None, typer.Option("--depth", help="Mined documents of a query; default: 100.")]
+Miner = Annotated[
+    list[str] | None,
+    typer.Option("--miner", help="A model of vectors, or bm25; repeatable. Default: the base, else bm25."),
+]
+MaxLength = Annotated[int | None, typer.Option("--max-length", help="Tokens of a pair; default: 128.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Any other key, e.g. training.epochs=2 or positives=1."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+Signals = Annotated[
+    Path | None,
+    typer.Option("--signals", help="Folder of the signal store; default: POTSTILL_HOME or the user's cache."),
+]
+
+
+@teach_app.command("cross-encoder")
+def cross_encoder(
+    collection: Collection = None,
+    base: Base = None,
+    out: Out = None,
+    split: Split = None,
+    negatives: Negatives = None,
+    depth: Depth = None,
+    miner: Miner = None,
+    max_length: MaxLength = None,
+    settings: Settings = None,
+    resume: Resume = False,
+    signals: Signals = None,
+) -> None:
+    """Train a cross-encoder; OUT/model loads as sentence_transformers.CrossEncoder."""
+    given = {"split": split, "negatives": negatives, "depth": depth, "miner": miner, "max_length": max_length}
+    _teach("cross-encoder", collection, base, out, given, settings, resume, signals)
+
+
+@teach_app.command("dual-pooled")
+def dual_pooled(
+    collection: Collection = None,
+    base: Base = None,
+    out: Out = None,
+    split: Split = None,
+    negatives: Negatives = None,
+    depth: Depth = None,
+    miner: Miner = None,
+    max_length: MaxLength = None,
+    settings: Settings = None,
+    resume: Resume = False,
+    signals: Signals = None,
+) -> None:
+    """Train a cross-encoder that gives a vector for each side of a pair."""
+    given = {"split": split, "negatives": negatives, "depth": depth, "miner": miner, "max_length": max_length}
+    _teach("dual-pooled", collection, base, out, given, settings, resume, signals)
+
+
+def _teach(
+    kind: str,
+    collection: str | None,
+    base: str | None,
+    out: Path | None,
+    given: dict[str, Any],
+    settings: list[str] | None,
+    resume: bool,
+    signals: Path | None,
+) -> None:
+    if out is None:
+        raise InputError("there is no output folder", where="--out", fix="add --out DIR")
+    from .api import teach
+
+    taught = teach(kind, collection, base, out=out, settings=settings or (), resume=resume, signals=signals, **given)
+    for line in summary(taught.record):
+        sys.stdout.write(line + "\n")
+    sys.stdout.write(f"\nteacher: {taught.model}/  ({out}/teach.json, metrics.jsonl, teach.yaml)\n")
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """What was learned, for people."""
+    lists, validation, training = record["lists"], record["validation"], record["training"]
+    told = [
+        f"{record['kind']} from {record['base']['model']}, {record['model']['parameters']:,} stored numbers",
+        f"learned from {lists['pairs']:,} judged pairs of {lists['queries']:,} queries: "
+        f"{lists['lists']:,} lists an epoch, {lists['negatives_mined']:,} negatives mined "
+        f"({', '.join(record['miners'])})",
+        f"cut: {lists['documents_cut']:,} documents and {lists['queries_cut']:,} queries in "
+        f"{lists['epoch_pairs']:,} pairs",
+        f"{training['steps']:,} updates, {training['texts']:,} lists, {training['seconds']:,.0f} s",
+        f"re-ranking {validation['rerank']} documents of {validation['queries']:,} held-out queries:",
+    ]
+    for name in validation["after"]:
+        found, before, after, best = (validation[key][name] for key in ("found", "before", "after", "best_possible"))
+        told.append(
+            f"  {name:<8} as found {found:.4f}, untrained {before:.4f}, trained {after:.4f} (best possible {best:.4f})"
+        )
+    return told

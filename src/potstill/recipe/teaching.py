@@ -1,0 +1,52 @@
+"""What `potstill teach` does: a teacher that is trained on a collection's own judgments."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field
+
+from .base import Strict
+from .running import TrainingSpec
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class TeachSpec(Strict):
+    """A teacher that reads a query and a document together, trained on judged pairs.
+
+    `miner`: what finds negatives and the lists that validate: models of vectors (ids or folders), `bm25`, or both in
+    turn; none: the base where it is a model of vectors, else `bm25`. A list is a positive and `negatives` of the best
+    `depth` that are no known positives (the first `skip` left out), drawn anew each epoch. `positives` is the most
+    lists of one query in an epoch, `lists` the most of all together; None: all there are.
+
+    Validation re-ranks the best `rerank` found for `held_out` queries. `pooling`, `normalize` and `scale` (what scores
+    are multiplied by before the softmax of training; it is learned from there on) belong to dual-pooled teachers.
+    """
+
+    kind: Literal["cross-encoder", "dual-pooled"]
+    collection: str
+    base: str
+    revision: str | None = None
+    split: str = "train"
+    miner: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    negatives: int = Field(default=7, ge=1)
+    depth: int = Field(default=100, ge=1)
+    skip: int = Field(default=0, ge=0)
+    positives: int | None = Field(default=None, ge=1)
+    lists: int | None = Field(default=None, ge=1)
+    held_out: int = Field(default=64, ge=1)
+    rerank: int = Field(default=30, ge=2)
+    max_length: int = Field(default=128, ge=16)
+    pooling: Literal["mean", "first"] = "mean"
+    normalize: bool = True
+    scale: float | None = Field(default=None, gt=0)
+    training: TrainingSpec = TrainingSpec()
+
+    def to_yaml(self) -> str:
+        """The resolved specification as YAML, all defaults written out."""
+        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_dual_pooled
 
 from potstill.cli import run as cli
 from potstill.recipe import Recipe, load_recipe
+from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_dual_pooled
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from training_toys import WIDTH, objectives, settings, some_data, static_tower, toy_task, unit
+from training_toys import WIDTH, objectives, settings, some_data, static_tower, toy_task
 
 from potstill.errors import InputError
 from potstill.objectives import functional

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..collection import Collection, open_collection
 from ..progress import say, warn
-from ..queries import TrainingQueries
+from ..queries import GENERATED, TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
@@ -18,9 +18,10 @@ from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled, with_defaults
 from .preparation import build_task, gather_queries, judged_split, never_trained
+from .query_filters import filtered, needs_student, query_coverage, student_scores
 from .runfolder import Record, claimed
 from .scorers import Panel, hear, open_panel
-from .vectors import document_vectors, query_vectors
+from .vectors import Vectors, document_vectors, query_vectors
 
 if TYPE_CHECKING:
     from ..students import Tower
@@ -77,11 +78,14 @@ class _Run:
             task = build_task(recipe, collection, teacher, queries, panel)
         check_task(task, collection, teacher, queries)
         with record.timed("teacher"):
+            documents = document_vectors(teacher, collection, self.signals)
+            targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
+            queries, targets = self.filtered(task, collection, queries, documents, targets)
             material = Material(
                 collection,
                 queries,
-                documents=document_vectors(teacher, collection, self.signals),
-                targets=query_vectors(teacher, queries.texts, self.signals, "teacher: training queries"),
+                documents=documents,
+                targets=targets,
                 held_out=query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries"),
                 teacher=" ".join(teacher.fingerprint(role).digest() for role in ("query", "document")),
             )
@@ -111,6 +115,16 @@ class _Run:
         if len(queries.texts) >= self.recipe.queries.cap:
             say(f"queries: capped by queries.cap={self.recipe.queries.cap}, drawn with seed {self.record.data['seed']}")
         return queries
+
+    def filtered(
+        self, task: Task, collection: Collection, queries: TrainingQueries, documents: Vectors, targets: Vectors
+    ) -> tuple[TrainingQueries, Vectors]:
+        spec = self.recipe.queries
+        student = student_scores(task, collection, queries, documents) if needs_student(spec) else None
+        left, targets = filtered(queries, spec, documents, targets, task.metric, student=student)
+        if left is not queries:
+            say(f"queries: {len(left.texts):,} for training after the filters")
+        return left, targets
 
     def with_lists(self, material: Material, teacher: VectorTeacher, panel: Panel, task: Task) -> Material:
         """The material with each query's own candidates, and what the scorers say of them."""
@@ -219,6 +233,10 @@ class _Run:
                 "examples": queries.examples(),
             },
         }
+        if GENERATED in queries.counts and (covered := query_coverage(queries, targets, material.held_out)):
+            self.record.data["queries"]["coverage"] = covered.as_json()
+            for line in covered.lines():
+                say(f"coverage: {line}")
         for count, what in ((documents.texts_cut, "documents"), (targets.texts_cut, "training queries")):
             if count:
                 say(f"teacher: {count:,} {what} are longer than its maximum length and are read up to it")

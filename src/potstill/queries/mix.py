@@ -99,6 +99,7 @@ def training_queries(
         counts={name: counts[name] for name in ("real", GENERATED, *SOURCES, MIXED) if counts[name]},
         excluded=intake.excluded,
         positives=[np.array(item.positives, dtype=np.int64) for item in train],
+        held_out_sources=[item.source for item in kept_out],
         held_out_positives=[np.array(item.positives, dtype=np.int64) for item in kept_out],
         room=room,
     )

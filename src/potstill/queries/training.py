@@ -19,6 +19,7 @@ class TrainingQueries:
             first one that it is judged to fit; -1 where there is none.
         held_out: texts kept out of training, for validation; at most a quarter as many as are trained on.
         held_out_documents: as `documents`, for `held_out`.
+        held_out_sources: as `sources`, for `held_out`.
         counts: training texts per source.
         excluded: how many candidates were left out, by reason.
         positives: for each text the numbers (int64) of the documents that it is judged to fit, in the judgments' order;
@@ -36,6 +37,7 @@ class TrainingQueries:
     excluded: dict[str, int] = field(default_factory=dict)
     positives: list[np.ndarray] = field(default_factory=list)
     held_out_positives: list[np.ndarray] = field(default_factory=list)
+    held_out_sources: list[str] = field(default_factory=list)
     room: int | None = None
 
     def __post_init__(self) -> None:

@@ -78,6 +78,19 @@ class QueriesSpec(Strict):
             raise ValueError(f"`words` is from-to, at least 1: not {list(self.words)}")
         return self
 
+    @model_validator(mode="after")
+    def _filters_have_queries(self) -> QueriesSpec:
+        if self.generator is None and (self.pick or self.round_trip):
+            raise ValueError("`round_trip` and `pick` choose among generated queries, and there is no `generator`")
+        if self.generator is not None and self.generator.reads == "queries":
+            if self.round_trip:
+                raise ValueError(
+                    "`round_trip` looks for the document that a query was written for; give `reads: documents`"
+                )
+            if self.pick == "teacher-right":
+                raise ValueError("`pick: teacher-right` asks for a document that fits; give `reads: documents`")
+        return self
+
 
 class CandidatesSpec(Strict):
     """The documents that a query is compared with where an objective says `documents: mined`.

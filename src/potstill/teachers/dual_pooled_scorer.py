@@ -68,7 +68,11 @@ class DualPooledScorer:
             normalize=self.model.normalize,
             dtype=self._spec.dtype,
             dimensions=1 if signal == "scores" else 2 * self.model.dimensions,
-            extra=(("signal", signal), *((f"{role}_prompt", text) for role, text in prompts.items() if text)),
+            extra=(
+                ("signal", signal),
+                ("damping", str(self.model.damping)),
+                *((f"{role}_prompt", text) for role, text in prompts.items() if text),
+            ),
         )
 
     def tokens(self, texts: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -109,11 +113,11 @@ class DualPooledSource:
         """(n,) tokens of each pair, special tokens included, after cutting."""
         return self._scorer.model.pairs.lengths(*self._counts(texts))
 
-    def truncated(self, texts: Sequence[str], role: Literal["pair"]) -> tuple[int, int]:
-        """How many pairs have their document cut, and how many their query."""
+    def truncated(self, texts: Sequence[str], role: Literal["pair"]) -> int:
+        """How many pairs have their document cut, or their query."""
         queries, documents = self._counts(texts)
         kept_queries, kept_documents = self._scorer.model.pairs.fitted(queries, documents)
-        return int((kept_documents < documents).sum()), int((kept_queries < queries).sum())
+        return int(((kept_documents < documents) | (kept_queries < queries)).sum())
 
     def _counts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         queries, documents = self._scorer.tokens(texts)

@@ -56,7 +56,9 @@ def open_scorer(spec: ScorerSpec) -> Scorer:
         from .sparse import SparseScorer
 
         return SparseScorer(spec)
-    raise InputError(f"scorers of kind {spec.kind} cannot be opened here", where=spec.model, fix="use another kind")
+    from .dual_pooled_scorer import DualPooledScorer
+
+    return DualPooledScorer(spec)
 
 
 def _named(teacher: VectorTeacher, spec: TeacherSpec) -> VectorTeacher:

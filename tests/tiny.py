@@ -167,6 +167,15 @@ def make_tiny_cross_encoder(
     return folder
 
 
+def make_tiny_dual_pooled(folder: Path, *, dim: int = 32, max_length: int = 64, seed: int = 0) -> Path:
+    """Save a dual-pooled cross-encoder made of a random BERT and return the folder."""
+    from potstill.teachers.dual_pooled import DualPooledModel
+
+    base = make_tiny_encoder(Path(folder) / "base", dim=dim, max_length=max_length, seed=seed)
+    DualPooledModel.from_base(base, max_length=max_length).save(Path(folder) / "model")
+    return Path(folder) / "model"
+
+
 def make_tiny_sparse_encoder(
     folder: Path,
     *,

@@ -31,7 +31,7 @@ DOCUMENTS = [
 
 @pytest.fixture(scope="module")
 def model(tiny_encoder: Path) -> DualPooledModel:
-    return DualPooledModel.from_base(tiny_encoder, max_length=32)
+    return DualPooledModel.from_base(tiny_encoder, max_length=32, damping=None)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def spec(folder: Path, **more: object) -> ScorerSpec:
 @pytest.mark.parametrize("pooling", ["mean", "first"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_the_halves_are_pooled_from_the_last_layer_of_the_joint_pass(tiny_encoder: Path, pooling, normalize):
-    model = DualPooledModel.from_base(tiny_encoder, max_length=32, pooling=pooling, normalize=normalize)
+    model = DualPooledModel.from_base(tiny_encoder, max_length=32, damping=None, pooling=pooling, normalize=normalize)
     query, document = model(joined(model))
     for row, texts in enumerate(zip(QUERIES, DOCUMENTS, strict=True)):
         own = model.tokenizer(*texts, truncation="longest_first", max_length=32, return_tensors="pt")
@@ -121,7 +121,7 @@ def test_what_is_saved_loads_the_same(model: DualPooledModel, saved: Path, tmp_p
 
 
 def test_the_scale_is_learned_and_saved(tiny_encoder: Path, tmp_path: Path):
-    model = DualPooledModel.from_base(tiny_encoder, max_length=32, scale=5.0)
+    model = DualPooledModel.from_base(tiny_encoder, max_length=32, damping=None, scale=5.0)
     model.logits(joined(model)).sum().backward()
     with torch.no_grad():
         expected = float(model.scores(joined(model)).sum() * 5.0)
@@ -170,7 +170,7 @@ def test_what_changes_a_row_changes_the_fingerprint(saved: Path, tmp_path: Path)
     ):
         prints.add(DualPooledScorer(spec(saved, **changed)).source().fingerprint("pair").digest())
     other = make_tiny_encoder(tmp_path / "encoder", seed=1)
-    DualPooledModel.from_base(other, max_length=32).save(tmp_path / "other" / "model")
+    DualPooledModel.from_base(other, max_length=32, damping=None).save(tmp_path / "other" / "model")
     prints.add(DualPooledScorer(spec(tmp_path / "other")).source().fingerprint("pair").digest())  # a run's folder
     assert len(prints) == 7
     assert DualPooledScorer(spec(saved, name="x")).source().fingerprint("pair").digest() in prints
@@ -186,7 +186,7 @@ def test_prompts_lengths_and_cuts(saved: Path):
     long = pair_text("mash", "cask " * 50)
     both = pair_text("mash " * 50, "cask " * 50)
     assert plain.lengths([pair, long, both], "pair").tolist() == [6, 32, 32]
-    assert plain.truncated([pair, long, both], "pair") == (2, 1)
+    assert plain.truncated([pair, long, both], "pair") == 2
 
 
 def causal(folder: Path) -> Path:
@@ -290,14 +290,14 @@ def test_bad_scorers_are_told(tiny_encoder: Path, saved: Path, tmp_path: Path):
         ]
     ):
         broken = tmp_path / str(number)
-        DualPooledModel.from_base(tiny_encoder, max_length=32).save(broken)
+        DualPooledModel.from_base(tiny_encoder, max_length=32, damping=None).save(broken)
         (broken / "dual_pooled.json").write_text(note)
         with pytest.raises(InputError):
             DualPooledModel.load(broken)
 
 
 def test_minilm_ranks_before_it_learns(minilm: str):
-    model = DualPooledModel.from_base(minilm, max_length=48)
+    model = DualPooledModel.from_base(minilm, max_length=48, damping=None)
     query = "How is whisky made?"
     documents = [
         "Whisky is distilled from fermented malt in copper stills.",
@@ -306,3 +306,43 @@ def test_minilm_ranks_before_it_learns(minilm: str):
     with torch.inference_mode():
         right, wrong = model.scores(joined(model, [query] * 2, documents)).tolist()
     assert right > wrong
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("damping", [1e4, 0.5, 0.0])
+def test_texts_apart_are_read_as_the_bi_encoder_reads_them_the_less_they_attend_to_each_other(
+    tiny_encoder: Path, damping: float
+):
+    from sentence_transformers import SentenceTransformer
+
+    model = DualPooledModel.from_base(tiny_encoder, max_length=64, damping=damping).eval()
+    encoder = SentenceTransformer(str(tiny_encoder), device="cpu")
+    wanted = [torch.from_numpy(encoder.encode(texts)) for texts in (QUERIES, DOCUMENTS)]
+    found = model(joined(model))
+    off = max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+    assert off < 1e-5 if damping == 1e4 else off > 1e-3
+    alone = [model(joined(model, [q], [d])) for q, d in zip(QUERIES, DOCUMENTS, strict=True)]
+    for side in (0, 1):  # batching and padding change nothing
+        torch.testing.assert_close(torch.cat([pair[side] for pair in alone]), found[side], atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_damping_is_saved_with_the_model(tiny_encoder: Path, tmp_path: Path):
+    model = DualPooledModel.from_base(tiny_encoder, max_length=32, damping=1.5).eval()
+    model.save(tmp_path / "model")
+    again = DualPooledModel.load(tmp_path / "model")
+    assert again.damping == 1.5
+    assert again.pairs.apart
+    torch.testing.assert_close(again.scores(joined(again)), model.scores(joined(model)))
+
+
+def test_ids_of_texts_apart_are_those_of_each_text_alone(tiny_encoder: Path):
+    model = DualPooledModel.from_base(tiny_encoder, max_length=32)
+    pairs = joined(model)
+    for row, (query, document) in enumerate(zip(QUERIES, DOCUMENTS, strict=True)):
+        alone = [model.tokenizer(text)["input_ids"] for text in (query, document)]
+        ids = pairs.ids[row][pairs.mask[row]].tolist()
+        if sum(map(len, alone)) <= 32:
+            assert ids == alone[0] + alone[1]
+        assert len(ids) <= 32
+        assert (pairs.query[row] ^ pairs.document[row])[: len(ids)].all()

@@ -26,8 +26,8 @@ class TeachSpec(Strict):
 
     Validation re-ranks the best `rerank` found for `held_out` queries. `pooling`, `normalize`, `scale` (what scores
     are multiplied by before the softmax of training; it is learned from there on) and `damping` (nats taken off
-    attention between the two texts at the start, so that the teacher begins as the bi-encoder it is made from; null: the
-    plain joint pass) belong to dual-pooled teachers.
+    attention between the two texts at the start, so that the teacher begins as the bi-encoder it is made from; null:
+    the plain joint pass) belong to dual-pooled teachers.
     """
 
     kind: Literal["cross-encoder", "dual-pooled"]

@@ -4,10 +4,10 @@ It reads "[CLS] query [SEP] document [SEP]" jointly and pools the last layer twi
 document's. The score of the pair is the inner product of the two, so a student's query vector can be matched to the
 first and its document vector to the second.
 
-Our own addition, the default: where the base is a bi-encoder, the teacher should begin as good as it. So each text keeps
-the template and the positions that it has alone, "[CLS] query [SEP] [CLS] document [SEP]", and attention from one text
-to the other starts damped: `damping` nats are taken off its logits in every layer, from where training may raise it. An
-infinite damping would be the bi-encoder itself; None is the plain joint pass.
+Our own addition, the default: where the base is a bi-encoder, the teacher should begin as good as it. So each text
+keeps the template and the positions that it has alone, "[CLS] query [SEP] [CLS] document [SEP]", and attention from one
+text to the other starts damped: `damping` nats are taken off its logits in every layer, from where training may raise
+it. An infinite damping would be the bi-encoder itself; None is the plain joint pass.
 """
 
 from __future__ import annotations

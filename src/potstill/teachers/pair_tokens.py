@@ -26,7 +26,7 @@ class PairIds:
         ids: (n, L) int64.
         mask: (n, L) bool, True where a token is.
         types: (n, L) int64, the segment of each token as the tokenizer numbers them.
-        query: (n, L) bool, True at the query's own tokens (special tokens are nobody's, except where texts stand apart).
+        query: (n, L) bool, True at the query's tokens (special ones are nobody's, except where texts stand apart).
         document: (n, L) bool, likewise.
     """
 

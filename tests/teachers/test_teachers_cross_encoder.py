@@ -16,7 +16,7 @@ import scorer_child
 import torch
 
 from potstill.recipe import ScorerSpec
-from potstill.signals import SignalStore, batches_by_length, fill, pair_text, verify
+from potstill.signals import SignalStore, batches_by_length, fill, pair_text, split_pair, verify
 from potstill.teachers import open_scorer
 from potstill.teachers.cross_encoder import CrossEncoderScorer
 from tiny import make_tiny_cross_encoder, make_tiny_tokenizer, words
@@ -183,7 +183,8 @@ def test_a_language_model_that_says_yes_or_no(language_model: Path):
 
 def test_what_it_is(model: Path):
     mine = scorer(model)
-    assert (mine.name, mine.kind, mine.signals, mine.dimensions) == ("reader", "cross-encoder", {"scores"}, None)
+    assert (mine.name, mine.kind, mine.dimensions) == ("reader", "cross-encoder", 32)
+    assert mine.signals == {"scores", "pair_vectors"}
     assert mine.source() is mine
     assert scorer(model, name="judge").name == "judge"
     stored = sum(p.numel() for p in mine._model.parameters())
@@ -255,3 +256,21 @@ def test_killed_and_started_again(model: Path, tmp_path: Path):
     assert report.encoded == len(texts) - kept
     assert begun + report.encoded - len(texts) <= 2 * scorer_child.SHARD_ROWS
     np.testing.assert_allclose(table.vectors(texts), mine.encode(texts), atol=1e-5)
+
+
+def test_the_joint_vector_is_the_first_tokens_twice(tmp_path: Path):
+    from sentence_transformers import CrossEncoder
+
+    folder = make_tiny_cross_encoder(tmp_path / "model")
+    scorer = CrossEncoderScorer(ScorerSpec(kind="cross-encoder", model=str(folder)))
+    source = scorer.source("pair_vectors")
+    texts = [pair_text("barley mash", "a cask of malt"), pair_text("moon", "planet orbit star comet")]
+    found = source.encode(texts, "pair")
+    model = CrossEncoder(str(folder), device="cpu")
+    for row, text in zip(found, texts, strict=True):
+        given = model.tokenizer(*split_pair(text), return_tensors="pt")
+        with torch.inference_mode():
+            wanted = model[0].auto_model.bert(**given).last_hidden_state[0, 0].numpy()
+        np.testing.assert_allclose(row, np.concatenate([wanted, wanted]), atol=1e-5)
+    assert found.shape[1] == 2 * scorer.dimensions == source.fingerprint("pair").dimensions
+    assert source.fingerprint("pair").digest() != scorer.fingerprint("pair").digest()

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError, MissingExtra
 from ..recipe import ScorerSpec
 from ..signals import Fingerprint, split_pair
+from .joint_vectors import JointVectors, encoder_of
 from .loading import load_model, weights_identity
 from .probing import probe
 from .scorer import PairSignal, PairSource, no_such_signal
@@ -25,7 +26,7 @@ _AT_ONCE = 256  # pairs rendered at a time where lengths have to be found by the
 class CrossEncoderScorer:
     """Raw logits of pairs, never a sigmoid of them: a sigmoid saturates, and differences at its ends are lost.
 
-    It is its own source of `scores`; see `Scorer` and `PairSource` for what the members mean.
+    It is its own source of `scores`, which is what it is for; see `Scorer` and `PairSource` for what the members mean.
 
     Attributes:
         label: which logit is the score.
@@ -45,10 +46,11 @@ class CrossEncoderScorer:
             MissingExtra: sentence-transformers is not installed.
         """
         self.name: str = spec.name or spec.model
-        self.signals: frozenset[PairSignal] = frozenset({"scores"})
-        self.dimensions: int | None = None
         self._spec = spec
         self._model = _loaded(spec)
+        body = encoder_of(self._model)
+        self.signals: frozenset[PairSignal] = frozenset({"scores"} if body is None else {"scores", "pair_vectors"})
+        self.dimensions: int | None = None if body is None else int(body.config.hidden_size)
         self.label = _label(spec, self._model)
         self.max_length, self._cut = _lengths(spec, self._model)
         declared = self._model.prompts.get(self._model.default_prompt_name) or ""
@@ -62,15 +64,20 @@ class CrossEncoderScorer:
         self.bytes: int | None = size
         probe(self, spec.model, "give a model that turns a query and a document into one logit")
 
+    @property
+    def model(self) -> CrossEncoder:
+        """The model itself."""
+        return self._model
+
     def source(self, signal: PairSignal = "scores") -> PairSource:
-        """Itself: it fills tables of `scores`.
+        """Itself, which fills tables of `scores`; for `pair_vectors` the first token's vector (see `JointVectors`).
 
         Raises:
-            InputError: any other signal.
+            InputError: a signal that it does not give.
         """
         if signal not in self.signals:
             raise no_such_signal(self, signal)
-        return self
+        return self if signal == "scores" else JointVectors(self)
 
     def fingerprint(self, role: Literal["pair"] = "pair") -> Fingerprint:
         """Identity of the scores: weights, prompts, label, maximum length and precision."""
@@ -103,12 +110,17 @@ class CrossEncoderScorer:
         model = self._model
         # What CrossEncoder.predict does, less its activation, sorting and splitting.
         with torch.inference_mode():
-            features = model.preprocess(self._pairs(texts), prompt=self.prompt or None, **self._cut)
-            device = model.device
-            features = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
-            logits = model(features)["scores"].float()
+            logits = model(self.features(texts))["scores"].float()
             scores: np.ndarray = logits.reshape(len(texts), -1)[:, self.label : self.label + 1].cpu().numpy()
         return scores
+
+    def features(self, texts: Sequence[str]) -> dict[str, Any]:
+        """What the model is called with for a batch of pairs, on its device."""
+        import torch
+
+        found = self._model.preprocess(self._pairs(texts), prompt=self.prompt or None, **self._cut)
+        device = self._model.device
+        return {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in found.items()}
 
     def lengths(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> np.ndarray:
         """Tokens (n,) int64 of each pair: prompts and special tokens counted, cut at the maximum length."""

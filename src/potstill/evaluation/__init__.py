@@ -4,6 +4,7 @@ from .agreement import Agreement, mean_overlap, overlap
 from .cost import EncoderLike, measure_costs, one_thread
 from .evaluate import evaluate_pair, evaluate_systems, evaluate_unjudged
 from .exclusion import Exclusion, exclude_self
+from .guarantee import Guarantee, evaluate_guarantee
 from .measures import DEFAULT_MEASURES, measure, parse_measures
 from .result import Comparison, Evaluation
 from .search import Ranking, Rows, exact_search
@@ -18,12 +19,14 @@ __all__ = [
     "EncoderLike",
     "Evaluation",
     "Exclusion",
+    "Guarantee",
     "Interval",
     "Ranking",
     "Retention",
     "Rows",
     "System",
     "compare",
+    "evaluate_guarantee",
     "evaluate_pair",
     "evaluate_systems",
     "evaluate_unjudged",

@@ -293,6 +293,20 @@ def test_no_odd_value_anywhere_stops_page_or_card(run: Path, data: st.DataObject
         path.write_text(text, encoding="utf-8")
 
 
+def test_no_odd_value_in_a_guarantee_stops_the_page(run: Path) -> None:
+    from potstill.report.guaranteed import guaranteed_view
+
+    text = (run / "evaluation.json").read_text(encoding="utf-8")
+    for place in places(json.loads(text)["guarantee"], ("guarantee",)):
+        for junk in (None, "", -1, 0, 1e300, True, float("nan"), [], {}, [[]], {"a": {}}):
+            value = target = json.loads(text)
+            for key in place[:-1]:
+                target = target[key]
+            target[place[-1]] = junk
+            view = guaranteed_view(value)
+            assert view is None or all(isinstance(line, str) for line in view["said"])
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]

@@ -91,6 +91,26 @@ def test_a_perfect_copy(world):
     found = evaluate_pair(collection, "test", **arguments)
     assert all(kept.value == 1.0 and kept.p == 1.0 for kept in found.retention.values())
     assert found.agreement.value == 1.0
+    assert found.guarantee.top.certified.value == found.guarantee.rest.certified.value == 1.0
+    assert "holm" not in found.as_json()
+
+
+def test_the_guarantee_is_about_the_searched_queries(world):
+    collection, arguments = world
+    found = evaluate_pair(collection, "test", **arguments)
+    data = found.as_json()
+    assert list(data)[-1] == "guarantee"
+    assert data["guarantee"] == found.guarantee.as_json()
+    assert (found.guarantee.queries, found.guarantee.k, found.guarantee.depth) == (25, 10, 100)
+    errors = arguments["student_queries"] - arguments["teacher_queries"]
+    assert found.guarantee.error.value == pytest.approx(np.linalg.norm(errors[:25], axis=1).mean(), rel=1e-6)
+    assert found.guarantee.rest.pairs == 25 * 10 * 50
+    assert found.guarantee.top.violations == found.guarantee.rest.violations == 0
+    collection.judged["test"] = dict(reversed(collection.judged["test"].items()))
+    assert evaluate_pair(collection, "test", **arguments).guarantee == found.guarantee
+    others = evaluate_pair(collection, "test", **arguments, student_documents=arguments["documents"].copy())
+    assert others.guarantee is None
+    assert "guarantee" not in others.as_json()
 
 
 def test_chunks_a_table_and_a_matrix_are_alike_and_so_are_seeds(world):
@@ -200,6 +220,9 @@ def test_more_systems_are_compared_with_the_first(world):
     data = found.as_json()
     assert list(data["systems"]) == ["full", "a", "b"]
     assert data["comparisons"]["b"]["retention"] == data["retention"]
+    p = data["retention"]["AP"]["p"]
+    assert data["holm"]["AP"] == {"a": min(1.0, 2 * p), "b": min(1.0, 2 * p)}
+    assert found.values("b", "AP") == {row["query_id"]: row["measures"]["b"]["AP"] for row in found.per_query}
     assert {"full_top", "a_top", "b_top"} <= found.per_query[0].keys()
 
 
@@ -233,6 +256,10 @@ def test_without_judgments(world, tmp_path):
     assert 0 < data["agreement"]["overlap@10"]["value"] < 1
     assert data["prefixes"]["8"]["agreement"]["overlap@10"]["value"] < data["agreement"]["overlap@10"]["value"]
     assert any("nothing was judged" in note for note in data["notes"])
+    assert data["depth"] == 10
+    assert (data["guarantee"]["queries"], data["guarantee"]["rest"]["pairs"]) == (30, 30 * 10 * 50)
+    own = evaluate_unjudged(collection, texts, **arguments, student_documents=arguments["documents"])
+    assert "guarantee" not in own.as_json()
     row = json.loads((tmp_path / "per_query.jsonl").read_text().splitlines()[3])
     assert (row["text"], row["relevant"], row["measures"]) == (
         "generated 3",

@@ -56,6 +56,8 @@ def test_the_teachers_own_queries_reproduce_its_measures_exactly(cached, static_
     for kept in found["retention"].values():
         assert (kept["value"], kept["low"], kept["high"], kept["p"]) == (1.0, 1.0, 1.0, 1.0)
     assert found["agreement"]["overlap@10"]["value"] == 1.0
+    assert found["guarantee"]["error"]["value"] == 0.0
+    assert found["guarantee"]["top"]["certified"]["value"] == found["guarantee"]["rest"]["kept"]["value"] == 1.0
     for row in lines(tmp_path / "parrot.per_query.jsonl"):
         assert row["student_top"] == row["teacher_top"]
 

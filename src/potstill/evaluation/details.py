@@ -10,7 +10,6 @@ from .exclusion import Exclusion
 from .measures import cutoff
 from .result import TOP, Comparison
 from .search import Ranking
-from .systems import System
 
 
 def notes(
@@ -20,11 +19,12 @@ def notes(
     depth: int,
     hidden: Exclusion,
     comparisons: Mapping[str, Comparison],
+    lack: str = "vector",
 ) -> list[str]:
     """Say what a reader of the figures must know."""
     told = []
     if len(searched) < len(qrels):
-        told.append(f"{len(qrels) - len(searched)} judged queries have no vector; they count 0 for every system")
+        told.append(f"{len(qrels) - len(searched)} judged queries have no {lack}; they count 0 for every system")
     fruitless = sum(1 for row in qrels.values() if not any(grade > 0 for grade in row.values()))
     if fruitless:
         told.append(f"{fruitless} judged queries have no relevant document; they count 0 for every system")
@@ -45,26 +45,29 @@ def notes(
 def per_query(
     qrels: Mapping[str, Mapping[str, int]],
     texts: Mapping[str, str],
-    systems: Mapping[str, System],
     rankings: Mapping[str, Ranking],
+    prefixes: Mapping[str, int],
     values: Mapping[str, Mapping[str, Mapping[str, float]]],
     searched: Sequence[str],
     document_ids: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Give one row a judged query: texts, values, overlap with the reference, and each system's first documents."""
-    reference, *others = systems
+    """Give one row a judged query: texts, values, overlap with the reference, and each system's first documents.
+
+    The reference is the first ranking; systems in `prefixes`, which are another one cut, show no documents.
+    """
+    reference, *others = rankings
     main = others[0] if others else reference
     shared = dict(zip(searched, overlap(rankings[reference], rankings[main], TOP).tolist(), strict=True))
     tops = {
         system: ranking.run(searched, document_ids, TOP)
         for system, ranking in rankings.items()
-        if systems[system].prefix is None
+        if system not in prefixes
     }
     return [
         {
             "query_id": query_id,
             "text": texts.get(query_id, ""),
-            "measures": {system: {name: row[query_id] for name, row in values[system].items()} for system in systems},
+            "measures": {system: {name: row[query_id] for name, row in values[system].items()} for system in rankings},
             f"overlap@{TOP}": shared.get(query_id),
             **{f"{system}_top": [list(pair) for pair in run.get(query_id, [])] for system, run in tops.items()},
             "relevant": {document: grade for document, grade in row.items() if grade > 0},

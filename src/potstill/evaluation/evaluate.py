@@ -10,18 +10,17 @@ import numpy as np
 
 from ..errors import InputError
 from . import details, exclusion
-from .agreement import Source, mean_overlap, overlap
 from .exclusion import Collection, Mode
-from .measures import DEFAULT_MEASURES, cutoff, measure, parse_measures
-from .result import TOP, Comparison, Evaluation
-from .search import Documents, Metric, Ranking
-from .significance import Interval, Retention, compare, mean_intervals
+from .guarantee import evaluate_guarantee
+from .judging import compare_rankings, judge, judged_queries
+from .measures import DEFAULT_MEASURES, cutoff, parse_measures
+from .result import TOP, Evaluation
+from .search import Documents, Metric
 from .systems import System, check_queries, cut, search_system
 
 _DEPTH = 100
 Pool = Literal["all", "judged"]
 Qrels = Mapping[str, Mapping[str, int]]
-_Values = Mapping[str, Mapping[str, Mapping[str, float]]]  # system -> measure -> query id -> value
 
 
 def evaluate_pair(
@@ -68,7 +67,7 @@ def evaluate_pair(
     """
     theirs = documents if student_documents is None else student_documents
     systems = _pair(System(teacher_queries, documents, metric), System(student_queries, theirs, metric), prefixes)
-    return evaluate_systems(
+    found = evaluate_systems(
         collection,
         split,
         document_ids=document_ids,
@@ -80,6 +79,16 @@ def evaluate_pair(
         depth=depth,
         seed=seed,
     )
+    if student_documents is None:
+        row_of = {query_id: row for row, query_id in enumerate(query_ids)}
+        # In the order of their ids: the order of the judgments must not change the intervals.
+        places = np.array(sorted(range(len(found.ranked)), key=found.ranked.__getitem__), dtype=np.int64)
+        rows = np.array([row_of[found.ranked[place]] for place in places], dtype=np.int64)
+        top = found.rankings["teacher"].take(places)
+        found.guarantee = evaluate_guarantee(
+            documents, teacher_queries[rows], student_queries[rows], top, metric=metric, seed=seed
+        )
+    return found
 
 
 def evaluate_systems(
@@ -102,44 +111,30 @@ def evaluate_systems(
     names = parse_measures(measures)
     for name, system in systems.items():
         check_queries(name, system, query_ids)
-    qrels = collection.qrels(split)
     place = {query_id: row for row, query_id in enumerate(query_ids)}
-    searched = [query_id for query_id in qrels if query_id in place]
-    if not searched:
-        raise InputError(
-            f"split {split!r} has {len(qrels)} judged queries, and none of them has a vector",
-            where=collection.name,
-            fix="evaluate on a split whose queries are in the collection",
-        )
+    searched = judged_queries(collection, split, query_ids)
     depth = max([depth, TOP, *(cutoff(name) or 0 for name in names)])
     hidden = exclusion.exclude_self(collection, searched, exclude_self)
     chosen = np.array([place[query_id] for query_id in searched], dtype=np.int64)
-    only = _judged(qrels, searched, document_ids) if candidates == "judged" else None
+    only = _judged(collection.qrels(split), searched, document_ids) if candidates == "judged" else None
     rankings = {
         name: search_system(
             name, replace(system, queries=system.queries[chosen]), document_ids, depth, hidden.rows, only
         )
         for name, system in systems.items()
     }
-    values = {name: measure(found.run(searched, document_ids), qrels, names) for name, found in rankings.items()}
-    comparisons = _compare(systems, rankings, values, names, "judged queries", seed)
-    return Evaluation(
-        collection=collection.name,
-        split=split,
-        documents=len(document_ids),
-        queries=len(qrels),
-        systems={name: _means(values[name]) for name in systems},
-        comparisons=comparisons,
-        intervals=_intervals(values, names, seed),
-        excluded_self=hidden.count,
-        depth=depth,
-        notes=[
-            *(["each query ranks its judged documents alone"] if only is not None else []),
-            *details.notes(qrels, searched, names, depth, hidden, comparisons),
-        ],
-        per_query=details.per_query(qrels, collection.queries, systems, rankings, values, searched, document_ids),
+    return judge(
+        collection,
+        split,
+        document_ids=document_ids,
+        searched=searched,
         rankings=rankings,
-        ranked=searched,
+        measures=names,
+        depth=depth,
+        hidden=hidden,
+        prefixes=_prefixes(systems),
+        notes=["each query ranks its judged documents alone"] if only is not None else [],
+        seed=seed,
     )
 
 
@@ -185,20 +180,30 @@ def evaluate_unjudged(
     ids = [f"held-out-{number}" for number in range(len(texts))]
     for name, system in systems.items():
         check_queries(name, system, ids)
-    rankings = {name: search_system(name, system, document_ids, TOP) for name, system in systems.items()}
+    # What can be guaranteed is about more of the teacher's documents than are compared.
+    deep = search_system("teacher", systems["teacher"], document_ids, _DEPTH)
+    rankings = {
+        name: deep.top(TOP) if name == "teacher" else search_system(name, system, document_ids, TOP)
+        for name, system in systems.items()
+    }
     values: dict[str, dict[str, dict[str, float]]] = {name: {} for name in systems}
+    cuts = _prefixes(systems)
+    rows = details.per_query(
+        {key: {} for key in ids}, dict(zip(ids, texts, strict=True)), rankings, cuts, values, ids, document_ids
+    )
     return Evaluation(
         collection=collection.name,
         split=None,
         documents=len(document_ids),
         queries=0,
         systems={},
-        comparisons=_compare(systems, rankings, values, (), "held-out generated queries", seed),
+        comparisons=compare_rankings(rankings, values, (), "held-out generated queries", cuts, seed),
         depth=TOP,
         notes=["nothing was judged: only the agreement with the teacher is known"],
-        per_query=details.per_query(
-            {key: {} for key in ids}, dict(zip(ids, texts, strict=True)), systems, rankings, values, ids, document_ids
-        ),
+        guarantee=None
+        if student_documents is not None
+        else evaluate_guarantee(documents, teacher_queries, student_queries, deep, metric=metric, seed=seed),
+        per_query=rows,
         rankings=rankings,
         ranked=ids,
     )
@@ -216,42 +221,5 @@ def _pair(teacher: System, student: System, prefixes: Sequence[int]) -> dict[str
     return {"teacher": teacher, "student": student, **cuts}
 
 
-def _compare(
-    systems: Mapping[str, System],
-    rankings: Mapping[str, Ranking],
-    values: _Values,
-    names: Sequence[str],
-    source: Source,
-    seed: int,
-) -> dict[str, Comparison]:
-    """Compare every system with the first, all over the same resampled queries."""
-    reference, *others = systems
-    kept: dict[str, dict[str, Retention]] = {name: {} for name in others}
-    if names and others:
-        theirs = np.hstack([_table(values[name], names) for name in others])
-        found = compare(theirs, np.tile(_table(values[reference], names), len(others)), seed=seed)
-        for number, name in enumerate(others):
-            own = found[number * len(names) : (number + 1) * len(names)]
-            kept[name] = dict(zip(names, own, strict=True))
-    shared = {name: overlap(rankings[reference], rankings[name], TOP) for name in others}
-    return {
-        name: Comparison(kept[name], mean_overlap(shared[name], source, seed=seed), systems[name].prefix)
-        for name in others
-    }
-
-
-def _intervals(values: _Values, names: Sequence[str], seed: int) -> dict[str, dict[str, Interval]]:
-    if not names:
-        return {name: {} for name in values}
-    found = iter(mean_intervals(np.hstack([_table(row, names) for row in values.values()]), seed=seed))
-    return {system: {name: next(found) for name in names} for system in values}
-
-
-def _table(values: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> np.ndarray:
-    """Give `(queries, measures)` values, queries in the order of their ids: file order must not change results."""
-    queries = sorted(values[names[0]])
-    return np.array([[values[name][query] for name in names] for query in queries], dtype=np.float64)
-
-
-def _means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean(list(row.values()))) for name, row in values.items()}
+def _prefixes(systems: Mapping[str, System]) -> dict[str, int]:
+    return {name: system.prefix for name, system in systems.items() if system.prefix is not None}

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..atomic import write_json, write_text
 from .agreement import Agreement
+from .guarantee import Guarantee
 from .search import Ranking
-from .significance import Interval, Retention
+from .significance import Interval, Retention, holm
 
 TOP = 10  # how many first documents count for the agreement and are kept per query
 
@@ -55,6 +56,7 @@ class Evaluation:
         excluded_self: documents left out of their own query's ranking.
         depth: documents ranked per query.
         notes: what a reader of the figures must know, in sentences.
+        guarantee: of a student that searches the teacher's documents; None otherwise.
         per_query: one JSON row per query.
         rankings: system -> what it found.
         ranked: ids of the queries in the rows of the rankings.
@@ -71,6 +73,7 @@ class Evaluation:
     excluded_self: int = 0
     depth: int = TOP
     notes: list[str] = field(default_factory=list)
+    guarantee: Guarantee | None = None
     per_query: list[dict[str, Any]] = field(default_factory=list, repr=False)
     rankings: dict[str, Ranking] = field(default_factory=dict, repr=False)
     ranked: list[str] = field(default_factory=list, repr=False)
@@ -90,10 +93,26 @@ class Evaluation:
         """The student's agreement with the reference."""
         return self.main.agreement if self.main else None
 
+    def values(self, system: str, measure: str) -> dict[str, float]:
+        """Give a system's value by query id, for tests between any two systems (`paired`)."""
+        return {row["query_id"]: row["measures"][system][measure] for row in self.per_query}
+
+    def corrected(self, measure: str) -> dict[str, float]:
+        """Give Holm's p by system: corrected for the number of systems that are compared on this measure.
+
+        Prefixes of a system are no family with others and are left out. The number of measures is not corrected for.
+        """
+        whole = {name: found.retention[measure].p for name, found in self.comparisons.items() if found.prefix is None}
+        return dict(zip(whole, holm(list(whole.values())), strict=True))
+
     def as_json(self) -> dict[str, Any]:
-        """Give the content of `evaluation.json`; figures of prefixes and of further systems come last."""
+        """Give the content of `evaluation.json`; figures of prefixes and of further systems come last.
+
+        `holm` is there where several systems are compared on judgments, `guarantee` where one was evaluated.
+        """
         first = self.main.as_json() if self.main else {"retention": {}, "difference": {}, "agreement": {}}
         others = list(self.comparisons.items())[1:]
+        several = self.retention and any(found.prefix is None for _, found in others)
         return {
             "collection": self.collection,
             "split": self.split,
@@ -113,6 +132,8 @@ class Evaluation:
             "excluded_self": self.excluded_self,
             "depth": self.depth,
             "notes": self.notes,
+            **({"holm": {name: self.corrected(name) for name in self.retention}} if several else {}),
+            **({"guarantee": self.guarantee.as_json()} if self.guarantee else {}),
         }
 
     def save(self, path: str | Path, per_query: str | Path | None = None) -> None:

@@ -58,6 +58,14 @@ class Ranking:
             for query_id, *ranked in zip(query_ids, rows, scores, strict=True)
         }
 
+    def take(self, queries: np.ndarray) -> Ranking:
+        """Give the rankings of some queries, by their row numbers."""
+        return Ranking(self.rows[queries], self.scores[queries], self.documents)
+
+    def top(self, k: int) -> Ranking:
+        """Give the first `k` documents of each query: what a search `k` deep would have found."""
+        return Ranking(self.rows[:, :k], self.scores[:, :k], self.documents)
+
 
 class Rows:
     """Documents that are gathered chunk by chunk from a table, as often as they are searched.
@@ -77,6 +85,10 @@ class Rows:
     def __iter__(self) -> Iterator[np.ndarray]:
         for start in range(0, len(self.rows), self.chunk):
             yield self.table.gather(self.rows[start : start + self.chunk])
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Give `(r, d)` vectors of documents by their row numbers in the collection's order."""
+        return np.asarray(self.table.gather(self.rows[rows]), dtype=np.float32)
 
 
 def exact_search(

@@ -60,9 +60,7 @@ def search_system(
     Raises:
         InputError: vectors do not fit each other or the number of documents; names the system.
     """
-    documents = system.documents
-    if len(document_ids) >= _SHOWN_FROM:
-        documents = _shown(documents, f"search: {name}", len(document_ids))
+    documents = shown(system.documents, f"search: {name}", len(document_ids))
     try:
         ranking = exact_search(system.queries, documents, depth, metric=system.metric, exclude=exclude, only=only)
     except InputError as error:
@@ -74,6 +72,32 @@ def search_system(
             fix="encode the documents of this collection, or use the index that belongs to it",
         )
     return ranking
+
+
+def gather(documents: Documents, rows: np.ndarray) -> np.ndarray:
+    """Give `(r, d)` float32 vectors of documents by row number, repeats allowed.
+
+    Documents that have a `gather` of their own (`Rows`, a signal store's) are asked for these rows; others are read
+    through once.
+    """
+    if isinstance(documents, np.ndarray):
+        return np.asarray(documents[rows], dtype=np.float32)
+    if hasattr(documents, "gather"):
+        return np.asarray(documents.gather(rows), dtype=np.float32)
+    found = np.empty((len(rows), 0), dtype=np.float32)
+    seen = 0
+    for part in documents:
+        if seen == 0:
+            found = np.empty((len(rows), part.shape[1]), dtype=np.float32)
+        inside = (rows >= seen) & (rows < seen + len(part))
+        found[inside] = part[rows[inside] - seen]
+        seen += len(part)
+    return found
+
+
+def shown(documents: Documents, label: str, total: int) -> Documents:
+    """Show progress over documents as they are read, where there are many."""
+    return documents if total < _SHOWN_FROM else _shown(documents, label, total)
 
 
 def _shown(documents: Documents, label: str, total: int) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from . import charts
+from .guaranteed import guaranteed_view
 from .numbers import (
     NONE,
     SPACE,
@@ -39,6 +40,7 @@ def page_view(files: RunFiles) -> dict[str, Any]:
         "prefixes": _prefixes(files.evaluation),
         "tradeoff": _tradeoff(summary),
         "queries": queries_view(summary),
+        "guaranteed": guaranteed_view(files.evaluation),
         "cost": _cost(files.evaluation),
         "training": training(files),
         "trained_on": trained_on(files),

@@ -1,0 +1,98 @@
+"""Teacher, scorers and student re-rank the teacher's first documents: what is kept of a cross-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..atomic import write_json
+from ..collection import Collection
+from ..evaluation import FIRST_STAGE, Evaluation, evaluate_reranking, paired
+from ..recipe import EvaluateSpec
+from .lists import list_scores
+from .pair_scores import candidate_texts, pair_scores
+from .scorers import Panel, tell_cut
+
+STUDENT = "student"
+FILE = "reranking.json"
+
+
+def rerank_with(
+    panel: Panel,
+    evaluation: Evaluation,
+    collection: Collection,
+    spec: EvaluateSpec,
+    *,
+    query_ids: Sequence[str],
+    texts: Sequence[str],
+    student_queries: np.ndarray,
+    student_documents: Any,
+    metric: Any,
+    signals: Path | None,
+    run: Path | None,
+) -> dict[str, Any]:
+    """Evaluate every scorer and the student on the first `spec.rerank` documents that the teacher finds.
+
+    Args:
+        panel: the scorers; all of them score the lists, whether or not the student learned from them.
+        evaluation: of teacher and student; gives the teacher's ranking.
+        collection: the documents and judgments.
+        spec: measures, depth.
+        query_ids, texts: `n`, in the order of the student's query vectors.
+        student_queries: `(n, d)`.
+        student_documents: the documents' vectors that the student searches, by row.
+        metric: how they are compared.
+        signals: the signal store.
+        run: gets the measures of every query as `reranking.json`; None: nowhere.
+
+    Returns:
+        What `evaluation.json` holds as `reranking`: `systems`, `intervals`, and the student's `retention` of each.
+    """
+    assert evaluation.split is not None
+    place = {query_id: row for row, query_id in enumerate(query_ids)}
+    chosen = np.array([place[query_id] for query_id in evaluation.ranked], dtype=np.int64)
+    rows = evaluation.rankings["teacher"].rows[:, : spec.rerank]
+    asked = [texts[i] for i in chosen]
+    held = candidate_texts(collection, rows)
+    systems: dict[str, np.ndarray] = {}
+    for name, scorer in panel.scorers.items():
+        found = pair_scores(scorer, asked, held, rows, signals, f"{name}: scores of {evaluation.split} lists")
+        tell_cut(name, found.truncated, found.pairs)
+        systems[name] = found.scores
+    systems[STUDENT] = list_scores(student_queries[chosen], student_documents, rows, metric)
+    judged = evaluate_reranking(
+        collection,
+        evaluation.split,
+        query_ids=evaluation.ranked,
+        document_ids=collection.document_ids,
+        candidates=rows,
+        systems=systems,
+        measures=spec.measures,
+        exclude_self=spec.exclude_self,
+    )
+    whole = judged.as_json()
+    kept = {
+        other: {name: _kept(judged, other, name) for name in spec.measures} for other in (FIRST_STAGE, *panel.scorers)
+    }
+    if run is not None:
+        queries = sorted(judged.values(STUDENT, spec.measures[0]))
+        values = {
+            system: {name: [judged.values(system, name)[query] for query in queries] for name in spec.measures}
+            for system in judged.systems
+        }
+        write_json(run / FILE, {"queries": queries, "systems": values})
+    return {
+        "depth": int(rows.shape[1]),
+        "systems": whole["systems"],
+        "intervals": whole["intervals"],
+        "retention": {STUDENT: kept},
+        "notes": whole["notes"],
+    }
+
+
+def _kept(judged: Evaluation, other: str, name: str) -> dict[str, Any]:
+    found = paired(judged.values(STUDENT, name), judged.values(other, name))
+    return {"value": found.ratio, "low": found.ratio_low, "high": found.ratio_high, "p": found.p}

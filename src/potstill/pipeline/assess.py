@@ -18,6 +18,8 @@ from ..recipe import EvaluateSpec, TeacherSpec
 from ..students import Student, load
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_prefixes, check_reference
+from .reranking import rerank_with
+from .scorers import Panel
 from .vectors import Vectors, document_vectors, query_vectors
 
 _SNIPPET = 160
@@ -92,7 +94,9 @@ class Assessment:
         teacher: VectorTeacher,
         documents: Vectors,
         signals: Path | None,
+        panel: Panel | None = None,
     ) -> None:
+        self.panel = panel or Panel()
         self.spec, self.collection, self.teacher = spec, collection, teacher
         self.documents, self.signals = documents, signals
 
@@ -124,12 +128,13 @@ class Assessment:
             ids = [i for i in self.collection.qrels(split) if i in self.collection.queries]
             texts = [self.collection.queries[i] for i in ids]
             targets = query_vectors(self.teacher, texts, self.signals, f"teacher: {split} queries", ids)
+        own = self._student_documents(student) if own_documents else None
         compared: dict[str, Any] = {
             "document_ids": self.collection.document_ids,
             "documents": self.documents,
             "teacher_queries": targets.all(),
             "student_queries": student.encode_queries(texts),
-            "student_documents": self._student_documents(student) if own_documents else None,
+            "student_documents": own,
             "metric": self.teacher.metric,
             "prefixes": self.spec.prefixes,
         }
@@ -146,8 +151,23 @@ class Assessment:
                 depth=self.spec.depth,
                 **compared,
             )
-        cost = self._costs(student, texts) if self.spec.cost else {}
-        return self._write(evaluation, cost, run, file)
+        evaluation.cost = self._costs(student, texts) if self.spec.cost else {}
+        more = {}
+        if split is not None and self.panel.scorers and self.spec.rerank:
+            more["reranking"] = rerank_with(
+                self.panel,
+                evaluation,
+                self.collection,
+                self.spec,
+                query_ids=ids,
+                texts=texts,
+                student_queries=compared["student_queries"],
+                student_documents=self.documents.gather if own is None else own.__getitem__,
+                metric=self.teacher.metric,
+                signals=self.signals,
+                run=run,
+            )
+        return self._write(evaluation, more, run, file)
 
     def _student_documents(self, student: Student) -> np.ndarray:
         vectors = np.empty((self.collection.document_count, student.dimensions), dtype=np.float32)
@@ -169,10 +189,9 @@ class Assessment:
         return dict(measure_costs(systems, list(texts)))
 
     def _write(
-        self, evaluation: Evaluation, cost: dict[str, Any], run: Path | None, file: Path | None
+        self, evaluation: Evaluation, more: dict[str, Any], run: Path | None, file: Path | None
     ) -> dict[str, Any]:
-        evaluation.cost = cost
-        whole = evaluation.as_json()
+        whole = evaluation.as_json() | more
         rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation.per_query)
         if run is not None:
             write_text(run / "per_query.jsonl", rows)

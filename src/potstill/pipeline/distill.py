@@ -13,7 +13,7 @@ from ..queries import GENERATED, TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
-from .lists import positives_of, scores_of, training_lists
+from .lists import list_scores, positives_of, training_lists
 from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled, with_defaults
@@ -100,7 +100,7 @@ class _Run:
         self.save(task, teacher, collection)
         record.data["student"] |= self.describe(task.query_tower)
         with record.timed("evaluation"):
-            evaluation = self.evaluate(teacher, material)
+            evaluation = self.evaluate(teacher, material, panel)
         record.write()
         self.report()
         return evaluation
@@ -148,7 +148,7 @@ class _Run:
             queries.texts,
             lists,
             positives_of(queries),
-            scores_of(material.targets, material.documents, lists, teacher.metric),
+            list_scores(material.targets.gather, material.documents.gather, lists, teacher.metric),
             unit=task.query_tower.normalize,
             signals=self.signals,
         )
@@ -187,11 +187,13 @@ class _Run:
         never = never_trained(collection, self.recipe, self.split)
         return {split for split in collection.splits if not never.issuperset(collection.qrels(split))}
 
-    def evaluate(self, teacher: VectorTeacher, material: Material) -> dict[str, Any]:
+    def evaluate(self, teacher: VectorTeacher, material: Material, panel: Panel) -> dict[str, Any]:
         from ..students import load
         from .assess import Assessment
 
-        assessment = Assessment(self.recipe.evaluate, material.collection, teacher, material.documents, self.signals)
+        assessment = Assessment(
+            self.recipe.evaluate, material.collection, teacher, material.documents, self.signals, panel
+        )
         return assessment.of(
             load(self.run / STUDENT),
             own_documents=self.recipe.towers != "asymmetric",

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..atomic import write_json
 from ..collection import Collection
-from ..evaluation import FIRST_STAGE, Evaluation, evaluate_reranking, paired
+from ..evaluation import FIRST_STAGE, Evaluation, evaluate_reranking, retention
+from ..evaluation.search import Metric
 from ..recipe import EvaluateSpec
-from .lists import list_scores
+from .lists import Gather, list_scores
 from .pair_scores import candidate_texts, pair_scores
 from .scorers import Panel, tell_cut
 
@@ -29,8 +30,8 @@ def rerank_with(
     query_ids: Sequence[str],
     texts: Sequence[str],
     student_queries: np.ndarray,
-    student_documents: Any,
-    metric: Any,
+    student_documents: Gather,
+    metric: Metric,
     signals: Path | None,
     run: Path | None,
 ) -> dict[str, Any]:
@@ -41,9 +42,10 @@ def rerank_with(
         evaluation: of teacher and student; gives the teacher's ranking.
         collection: the documents and judgments.
         spec: measures, depth.
-        query_ids, texts: `n`, in the order of the student's query vectors.
+        query_ids: `n`, in the order of the student's query vectors.
+        texts: theirs.
         student_queries: `(n, d)`.
-        student_documents: the documents' vectors that the student searches, by row.
+        student_documents: gives the vectors of documents that the student searches, by row.
         metric: how they are compared.
         signals: the signal store.
         run: gets the measures of every query as `reranking.json`; None: nowhere.
@@ -62,7 +64,7 @@ def rerank_with(
         found = pair_scores(scorer, asked, held, rows, signals, f"{name}: scores of {evaluation.split} lists")
         tell_cut(name, found.truncated, found.pairs)
         systems[name] = found.scores
-    systems[STUDENT] = list_scores(student_queries[chosen], student_documents, rows, metric)
+    systems[STUDENT] = list_scores(student_queries[chosen].__getitem__, student_documents, rows, metric)
     judged = evaluate_reranking(
         collection,
         evaluation.split,
@@ -75,7 +77,11 @@ def rerank_with(
     )
     whole = judged.as_json()
     kept = {
-        other: {name: _kept(judged, other, name) for name in spec.measures} for other in (FIRST_STAGE, *panel.scorers)
+        other: {
+            name: retention(judged.values(STUDENT, name), judged.values(other, name)).as_json()
+            for name in spec.measures
+        }
+        for other in (FIRST_STAGE, *panel.scorers)
     }
     if run is not None:
         queries = sorted(judged.values(STUDENT, spec.measures[0]))
@@ -91,8 +97,3 @@ def rerank_with(
         "retention": {STUDENT: kept},
         "notes": whole["notes"],
     }
-
-
-def _kept(judged: Evaluation, other: str, name: str) -> dict[str, Any]:
-    found = paired(judged.values(STUDENT, name), judged.values(other, name))
-    return {"value": found.ratio, "low": found.ratio_low, "high": found.ratio_high, "p": found.p}

@@ -123,7 +123,7 @@ def hear(
             heard.reports[name] = report
             for line in report.lines():
                 say(f"scorer: {line}")
-            _tell_cut(name, found.truncated, found.pairs)
+            tell_cut(name, found.truncated, found.pairs)
         if matched:
             heard.targets[name] = _targets(scorer, name, queries, texts, lists, max(matched), unit, signals)
     return heard
@@ -138,7 +138,8 @@ def _fitting(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray | No
     return found
 
 
-def _tell_cut(name: str, cut: int, pairs: int) -> None:
+def tell_cut(name: str, cut: int, pairs: int) -> None:
+    """Say how many pairs a scorer did not read whole."""
     if cut:
         say(f"{name}: {cut:,} of {pairs:,} pairs are longer than its maximum length and are read up to it")
 
@@ -159,7 +160,7 @@ def _targets(
 
     lists = lists[:, : count or PAIRS]
     held = pair_vectors(scorer, queries, texts, lists, signals, f"{name}: vectors of candidates")
-    _tell_cut(name, held.truncated, held.pairs)
+    tell_cut(name, held.truncated, held.pairs)
     rows = np.unique(lists[lists >= 0])
     sums = np.zeros((len(rows), held.dimensions))
     times = np.zeros(len(rows))

@@ -51,7 +51,12 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
     validation = Validation(recipe, task, material)
     public = recipe.model_copy(update={"teacher": without_key(recipe.teacher)})
     identity = {"recipe": public.model_dump_json(exclude={"training", "evaluate", "output"}), **material.identity()}
-    result = train(task, data, recipe.training, run, validate=validation, resume=resume, digest=identity)
+    last = recipe.training.select == "last"
+    validate = None if last else validation
+    result = train(task, data, recipe.training, run, validate=validate, resume=resume, digest=identity)
+    if last:
+        with torch.no_grad():
+            validation(task)  # for the warnings
     summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
     return Fitted(summary, warnings_of(data, validation, task))
 

@@ -10,7 +10,11 @@ from .base import Strict
 
 
 class TrainingSpec(Strict):
-    """The loop. None means: the default of the student's kind (see `docs/recipes.md`)."""
+    """The loop. None means: the default of the student's kind (see `docs/recipes.md`).
+
+    `select` says which weights are kept: those that agree best with the teacher on held-out queries, those with the
+    best nDCG@10 on the dev split, or the last ones (nothing is then validated on the way, and nothing stops early).
+    """
 
     learning_rate: float | None = Field(default=None, gt=0)
     epochs: int | None = Field(default=None, ge=1)
@@ -22,7 +26,7 @@ class TrainingSpec(Strict):
     clip: float | None = Field(default=1.0, gt=0)
     seed: int = Field(default=0, ge=0)
     bf16: Literal["auto", True, False] = "auto"
-    select: Literal["held_out", "dev"] = "held_out"
+    select: Literal["held_out", "dev", "last"] = "held_out"
     validate_every: int | None = Field(default=None, ge=1)
     patience: int = Field(default=3, ge=1)
     checkpoint_seconds: float = Field(default=30.0, gt=0, le=30.0)

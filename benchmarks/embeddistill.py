@@ -6,7 +6,7 @@
     python benchmarks/embeddistill.py tests
 
 Finished cells are kept in `benchmarks/results/embeddistill.json`, the measure of each query in
-`embeddistill_queries.json`: run a part again to go on. `tests` compares neighbouring arms, seeds averaged query by
+`embeddistill_PART_queries.json`: run a part again to go on. `tests` compares neighbouring arms, seeds averaged query by
 query, and writes its own cells. Choices were made on training and dev judgments; test splits are only reported.
 
 The teacher is all-MiniLM-L6-v2. `cross` first teaches two cross-encoders from it on NFCorpus's training judgments.
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/embeddistill"))
     parser.add_argument("--signals", type=Path, default=None)
     given = parser.parse_args()
-    bench = Bench(given.signals, given.work)
+    bench = Bench(given.part, given.signals, given.work)
     if given.part == "tests":
         bench.tests()
     elif given.part == "cross":
@@ -77,10 +77,10 @@ def main() -> None:
 class Bench:
     """The cells, and how each is made."""
 
-    def __init__(self, signals: Path | None, work: Path) -> None:
+    def __init__(self, part: str, signals: Path | None, work: Path) -> None:
         self.signals, self.work = signals, work
         self.cells = Cells(RESULTS / "embeddistill.json")
-        self.queries = RESULTS / "embeddistill_queries.json"
+        self.queries = RESULTS / f"embeddistill_{part}_queries.json"
 
     def grid(self, part: str, collections: list[str], seeds: list[int], arms: list[str] | None) -> None:
         """Rows of the table, or symmetric students."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .recipe import TeachSpec, load_recipe, load_spec
+from .recipe import TeachGeneratorSpec, TeachSpec, load_recipe, load_spec
 
 if TYPE_CHECKING:
     from .students import Student
@@ -114,12 +114,12 @@ def teach(
     resume: bool = False,
     signals: str | Path | None = None,
 ) -> Taught:
-    """Train a teacher that reads a query and a document together, on the judgments of a collection.
+    """Train a teacher that reads a query and a document together, or a generator, on the judgments of a collection.
 
     Args:
-        kind: `cross-encoder` or `dual-pooled`.
+        kind: `cross-encoder`, `dual-pooled`, or `generator`, which writes a query for a document and mines nothing.
         collection: a folder, `hf:NAME` or `ir_datasets:NAME`, with judgments.
-        base: the encoder to start from: an id or a folder.
+        base: the encoder (or, for a generator, the sequence-to-sequence model) to start from: an id or a folder.
         out: the folder of the run; new, or empty.
         split: judgments to learn from (None: `train`); never the test split.
         negatives: how many of a list (None: 7).
@@ -150,7 +150,13 @@ def teach(
         from .pipeline.runfolder import recorded
 
         recorded(path, pipeline.SPEC)
-    spec = load_spec(TeachSpec, path / pipeline.SPEC if resume else None, flags=flags, settings=_lines(settings))
+    source = path / pipeline.SPEC if resume else None
+    if kind == "generator":
+        from .pipeline.teach_generator import teach_generator
+
+        how = load_spec(TeachGeneratorSpec, source, flags=flags, settings=_lines(settings))
+        return Taught(path, teach_generator(how, path, resume=resume))
+    spec = load_spec(TeachSpec, source, flags=flags, settings=_lines(settings))
     found = pipeline.teach(spec, path, resume=resume, signals=None if signals is None else Path(signals))
     return Taught(path, found)
 

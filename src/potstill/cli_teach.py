@@ -74,6 +74,28 @@ def dual_pooled(
     _teach("dual-pooled", collection, base, out, given, settings, resume, signals)
 
 
+@teach_app.command("generator")
+def generator(
+    collection: Collection = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="A sequence-to-sequence model, or an encoder: id or folder.")
+    ] = None,
+    out: Out = None,
+    split: Split = None,
+    settings: Settings = None,
+    resume: Resume = False,
+) -> None:
+    """Train a model that writes queries for documents; OUT/model is a recipe's queries.generator.model."""
+    if out is None:
+        raise InputError("there is no output folder", where="--out", fix="add --out DIR")
+    from .api import teach
+
+    taught = teach("generator", collection, base, out=out, split=split, settings=settings or (), resume=resume)
+    for line in generator_summary(taught.record):
+        sys.stdout.write(line + "\n")
+    sys.stdout.write(f"\ngenerator: {taught.model}/  ({out}/teach.json, metrics.jsonl, teach.yaml)\n")
+
+
 def _teach(
     kind: str,
     collection: str | None,
@@ -113,3 +135,18 @@ def summary(record: dict[str, Any]) -> list[str]:
             f"  {name:<8} as found {found:.4f}, untrained {before:.4f}, trained {after:.4f} (best possible {best:.4f})"
         )
     return told
+
+
+def generator_summary(record: dict[str, Any]) -> list[str]:
+    """What was learned by a generator, for people."""
+    pairs, validation, training, model = (record[key] for key in ("pairs", "validation", "training", "model"))
+    before, after = validation["before"], validation["after"]
+    told = [
+        f"{model['architecture']} from {record['base']['model']}, {model['parameters']:,} stored numbers",
+        f"learned from {pairs['pairs']:,} judged pairs of {record['queries']['train']:,} queries, "
+        f"{pairs['epoch_pairs']:,} an epoch",
+        f"{training['steps']:,} updates, {training['texts']:,} pairs, {training['seconds']:,.0f} s",
+        f"a token of {record['queries']['held_out']:,} held-out queries costs {before['loss']:.3f} nats untrained, "
+        f"{after['loss']:.3f} trained (perplexity {after['perplexity']:,.1f})",
+    ]
+    return told + [f"  asked: {shown['asked']}\n  wrote: {shown['written']}" for shown in record["examples"]]

@@ -14,6 +14,7 @@ from ..signals import Fingerprint
 from ..teachers.identity import folder_digest, hub_commit
 from ..teachers.load_report import watched_loading
 from ..teachers.loading import find_model
+from ..teachers.sentence_encoder import positions
 from .sampling import Draws, uniforms
 
 _DECODING = 1  # of this file; a later way to decode gets another fingerprint
@@ -108,7 +109,8 @@ class Seq2Seq:
         self._revision = folder_digest(Path(found)) if local else hub_commit(found, spec.revision) or spec.revision
         self.truncated = 0
         for side, length in (("input", spec.max_input), ("output", spec.max_output)):
-            limit = _positions(self.model, "encoder" if side == "input" else "decoder")
+            part = "encoder" if side == "input" else "decoder"
+            limit = positions(getattr(self.model, part, self.model))
             if limit is not None and length > limit:
                 raise InputError(
                     f"queries.generator.max_{side} is {length}, but the model has positions for {limit} tokens",
@@ -176,21 +178,6 @@ class Seq2Seq:
     def _whole(self, text: str) -> str:
         # Half a surrogate pair is no text to a tokenizer.
         return (self.spec.prefix + text).encode("utf-8", "replace").decode("utf-8")
-
-
-def _positions(model: Any, side: str) -> int | None:
-    """Tokens that the model's encoder or decoder has positions for; None where positions are relative."""
-    config = getattr(model.config, side, model.config)
-    limit = getattr(config, "max_position_embeddings", None)
-    if not limit:
-        return None
-    # RoBERTa and its kin number positions from padding_idx + 1 on.
-    starts = (
-        m.padding_idx + 1
-        for m in getattr(model, side, model).modules()
-        if hasattr(m, "position_embeddings") and isinstance(getattr(m, "padding_idx", None), int)
-    )
-    return int(limit) - next(starts, 0)
 
 
 def _device(device: str | None) -> str:

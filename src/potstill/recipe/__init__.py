@@ -6,7 +6,7 @@ from .reading import load_recipe, load_spec
 from .running import EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec
 from .teachers import ScorerSpec, TeacherSpec
-from .teaching import TeachSpec
+from .teaching import TeachGeneratorSpec, TeachSpec
 from .whole import Recipe
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "ScorerSpec",
     "SignalRole",
     "StudentSpec",
+    "TeachGeneratorSpec",
     "TeachSpec",
     "TeacherSpec",
     "TrainingSpec",

@@ -53,3 +53,29 @@ class TeachSpec(Strict):
     def to_yaml(self) -> str:
         """The resolved specification as YAML, all defaults written out."""
         return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
+
+
+class TeachGeneratorSpec(Strict):
+    """A model that writes a query for a document, trained on judged pairs.
+
+    `base` is a sequence-to-sequence model, or an encoder: then its weights start both sides and what reads across
+    (cross-attention, the output's transform) is new. `positives` is the most documents of one query in an epoch,
+    `pairs` the most pairs of all together, drawn anew each epoch; None: all there are. `held_out` queries validate.
+    """
+
+    kind: Literal["generator"] = "generator"
+    collection: str
+    base: str
+    revision: str | None = None
+    split: str = "train"
+    prefix: str = ""
+    positives: int | None = Field(default=None, ge=1)
+    pairs: int | None = Field(default=None, ge=1)
+    held_out: int = Field(default=64, ge=1)
+    max_input: int = Field(default=256, ge=8)
+    max_output: int = Field(default=32, ge=2)
+    training: TrainingSpec = TrainingSpec()
+
+    def to_yaml(self) -> str:
+        """The resolved specification as YAML, all defaults written out."""
+        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..collection import Collection
 from ..errors import InputError
-from ..recipe import TeachSpec
+from ..recipe import TeachGeneratorSpec, TeachSpec
 from ..texts import normalise
 
 TEST, DEV = "test", "dev"
@@ -34,7 +34,7 @@ class Judged:
     excluded: dict[str, int]
 
 
-def judged_pairs(collection: Collection, spec: TeachSpec) -> Judged:
+def judged_pairs(collection: Collection, spec: TeachSpec | TeachGeneratorSpec) -> Judged:
     """Choose from the judgments of `spec.split`; no query of the test split, by id or by text, is among them.
 
     Held-out queries are drawn with the training's seed, at most a fifth of all; with `training.select: dev` they are

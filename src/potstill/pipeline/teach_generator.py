@@ -12,7 +12,8 @@ from ..progress import say, warn
 from ..queries.seq2seq import Seq2Seq
 from ..recipe import GeneratorSpec, TeachGeneratorSpec
 from ..teachers.identity import folder_digest, hub_commit
-from ..teachers.sentence_encoder import find_model, stored_numbers
+from ..teachers.loading import find_model
+from ..teachers.sentence_encoder import stored_numbers
 from ..teaching.generator import GeneratorTask
 from ..teaching.judged import Judged, judged_pairs
 from ..teaching.writers import save_writer, untrained_writer

@@ -18,7 +18,8 @@ from ..errors import InputError
 from ..queries.seq2seq import load_seq2seq
 from ..recipe import TeachGeneratorSpec
 from ..teachers.base_encoder import load_base
-from ..teachers.sentence_encoder import find_model, positions
+from ..teachers.loading import find_model
+from ..teachers.sentence_encoder import positions
 
 
 def untrained_writer(spec: TeachGeneratorSpec) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ class _Run:
     def with_lists(self, material: Material, teacher: VectorTeacher, panel: Panel, task: Task) -> Material:
         """The material with each query's own candidates, and what the scorers say of them."""
         recipe, queries = self.recipe, material.queries
-        lists = training_lists(
+        found = training_lists(
             recipe,
             material.collection,
             queries,
@@ -139,8 +140,10 @@ class _Run:
             teacher.name,
             self.run,
         )
-        if lists is None:
+        if found is None:
             return material
+        lists, lines = found
+        self.tell("candidates", lines)
         heard = hear(
             panel,
             recipe.objectives,
@@ -152,8 +155,9 @@ class _Run:
             unit=task.query_tower.normalize,
             signals=self.signals,
         )
-        if heard.reports:
-            self.record.data["scorers"] = heard.as_json()
+        self.record.data["scorers"] = heard.as_json()
+        for report in heard.reports.values():
+            self.tell("scorers", report.lines())
         return replace(material, lists=lists, heard=heard, scorers=panel.identity())
 
     def save(self, task: Task, teacher: VectorTeacher, collection: Collection) -> None:
@@ -233,12 +237,13 @@ class _Run:
                 "excluded": queries.excluded,
                 "truncated": targets.texts_cut or 0,
                 "examples": queries.examples(),
+                "judged": sum(len(rows) > 0 for rows in queries.positives),
+                "judgments": self.recipe.queries.judgments,
             },
         }
         if GENERATED in queries.counts and (covered := query_coverage(queries, targets, material.held_out)):
             self.record.data["queries"]["coverage"] = covered.as_json()
-            for line in covered.lines():
-                say(f"coverage: {line}")
+            self.tell("coverage", covered.lines())
         for count, what in ((documents.texts_cut, "documents"), (targets.texts_cut, "training queries")):
             if count:
                 say(f"teacher: {count:,} {what} are longer than its maximum length and are read up to it")
@@ -249,6 +254,12 @@ class _Run:
         note = read_note(self.run / STUDENT) or {}
         kept = {key: note.get(key) for key in ("kind", "parameters", "bytes", "dimensions")}
         return kept | {"description": f"{tower.kind} query encoder, {note.get('parameters', 0):,} stored numbers"}
+
+    def tell(self, topic: str, lines: Sequence[str]) -> None:
+        """Say and record what the page shows beside what the student was trained on."""
+        self.record.data["told"].setdefault(topic, []).extend(lines)
+        for line in lines:
+            say(f"{topic}: {line}")
 
     def warn_of(self, warnings: list[str]) -> None:
         self.record.data["warnings"].extend(warnings)

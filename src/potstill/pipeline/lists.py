@@ -10,7 +10,6 @@ import numpy as np
 from ..candidates import assemble, lists, told, with_sources
 from ..collection import Collection
 from ..evaluation.search import Metric
-from ..progress import say
 from ..queries import TrainingQueries
 from ..recipe import Recipe
 from .objectives import needs_lists
@@ -48,8 +47,10 @@ def training_lists(
     metric: Metric,
     teacher: str,
     run: Path,
-) -> np.ndarray | None:
+) -> tuple[np.ndarray, list[str]] | None:
     """`(q, 1 + candidates.count)` document rows: a positive where one is known, then the best candidates; -1 padded.
+
+    With them comes what people should know about them; None where no objective reads lists.
 
     A query that was cut from a document, or written for one, has that document as its positive here. The candidates are
     saved in the run with their provenance.
@@ -86,11 +87,8 @@ def training_lists(
         seed=recipe.training.seed,
         teacher=teacher,
     )
-    for line in told(found):
-        say(f"candidates: {line}")
     found.save(run / FOLDER)
-    rows: np.ndarray = lists(found, queries.documents, recipe.candidates.count)
-    return rows
+    return lists(found, queries.documents, recipe.candidates.count), told(found)
 
 
 def list_scores(queries: Gather, documents: Gather, lists: np.ndarray, metric: Metric) -> np.ndarray:

@@ -150,6 +150,7 @@ class Record:
             "seed": seed,
             "seconds": {},
             "warnings": [],
+            "told": {},
         }
 
     @contextmanager

@@ -119,10 +119,9 @@ def hear(
         if scored:
             found = pair_scores(scorer, queries, texts, lists, signals, f"{name}: scores of candidates")
             heard.scores[name] = found.scores
-            report = calibrate(found.scores, panel.specs[name], positives=_fitting(lists, positives), others=reference)
-            heard.reports[name] = report
-            for line in report.lines():
-                say(f"scorer: {line}")
+            heard.reports[name] = calibrate(
+                found.scores, panel.specs[name], positives=_fitting(lists, positives), others=reference
+            )
             tell_cut(name, found.truncated, found.pairs)
         if matched:
             heard.targets[name] = _targets(scorer, name, queries, texts, lists, max(matched), unit, signals)

@@ -192,7 +192,11 @@ def _data(files: RunFiles) -> str:
     documents = number(collection.get("documents"))
     lines = ["## Training data", ""]
     about = _md(collection.get("name") or "a collection") + (f", {count(documents)} documents" if documents else "")
-    lines.append(f"Queries without labels, drawn from {about}; the targets are the teacher’s vectors.")
+    judged = number(queries.get("judged"))
+    said = f"Judgments of {count(judged)} training queries were learned from. " if judged else ""
+    lines.append(
+        f"{said}Queries{'' if judged else ' without labels'} drawn from {about}; the targets are the teacher’s."
+    )
     sources = group(queries, "sources")
     if sources:
         lines.append("")

@@ -13,12 +13,15 @@ from .runfiles import RunFiles, at, group, items, number
 from .summary import excluded
 
 SOURCES = {
-    "real": "real queries, unlabelled",
+    "real": "real queries",
     "titles": "titles of documents",
     "sentences": "sentences of documents",
     "spans": "short spans of documents",
     "phrases": "frequent phrases",
     "keywords": "keyword draws",
+    "documents": "whole documents",
+    "generated": "queries that a model wrote",
+    "mixed": "halves of two queries, joined",
 }
 
 
@@ -91,17 +94,29 @@ def trained_on(files: RunFiles) -> dict[str, Any] | None:
     longer = number(at(files.run, "teacher", "documents_cut"))
     said = [
         f"{count(documents)} documents{f' from {source}' if source else ''}." if documents else "",
-        f"{count(asked)} training queries without labels." if asked else "",
+        _asked(queries, asked) if asked else "",
         f"{count(cut)} of them are longer than the teacher’s limit and are read up to it." if cut else "",
         f"{count(held_out)} more were held out of training for validation." if held_out else "",
         f"{count(longer)} documents are longer than the teacher’s limit and are read up to it." if longer else "",
     ]
     return {
+        "told": [
+            (topic, [str(line) for line in items(files.run, "told", topic)]) for topic in group(files.run, "told")
+        ],
         "said": [sentence for sentence in said if sentence],
         "sources": sources,
         "excluded": excluded(files),
         "notes": [str(line) for line in items(collection, "notes")],
     }
+
+
+def _asked(queries: dict[str, Any], asked: float) -> str:
+    """How many training queries there are, and whether judgments of some were learned from."""
+    judged = number(queries.get("judged"))
+    if not judged:
+        return f"{count(asked)} training queries without labels."
+    split = queries.get("judgments")
+    return f"{count(asked)} training queries; judgments of {count(judged)} of them were learned from (split {split})."
 
 
 def facts(files: RunFiles) -> list[tuple[str, str]]:

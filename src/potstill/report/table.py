@@ -27,6 +27,7 @@ def evaluation_table(found: dict[str, Any]) -> str:
     for width, prefix in (found.get("prefixes") or {}).items():
         for name, kept in prefix.get("retention", {}).items():
             lines.append(f"first {width} dimensions: retention of {name} {_kept(kept)}")
+    lines.extend(_reranking(found.get("reranking") or {}))
     for name, cost in found["cost"].items():
         size = f"{cost['parameters']:,} numbers, {cost['bytes'] / 1e6:,.1f} MB, " if cost["parameters"] else ""
         lines.append(
@@ -34,6 +35,19 @@ def evaluation_table(found: dict[str, Any]) -> str:
             f"{cost['queries_per_s']:,.0f} queries/s in batches"
         )
     return "\n".join(lines)
+
+
+def _reranking(found: dict[str, Any]) -> list[str]:
+    """Systems on the same lists, by the first measure."""
+    if not found:
+        return []
+    name = next(iter(found["systems"]["student"]))
+    lines = [f"re-ranking the teacher's first {found['depth']}, {name}:"]
+    for system, measures in found["systems"].items():
+        kept = found["retention"]["student"].get(system)
+        said = f"   the student keeps {_kept(kept[name])}, p {kept[name]['p']:.4f}" if kept else ""
+        lines.append(f"  {system:<20}{measures[name]:>9.4f}{said}")
+    return lines
 
 
 def _kept(retention: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from .numbers import (
     times,
 )
 from .provenance import facts, trained_on, training
+from .reranked import reranked_view
 from .runfiles import RunFiles, at, group, items, number
 from .summary import Estimate, Summary, costs, summarise, warnings
 from .wins import queries_view
@@ -40,6 +41,7 @@ def page_view(files: RunFiles) -> dict[str, Any]:
         "prefixes": _prefixes(files.evaluation),
         "tradeoff": _tradeoff(summary),
         "queries": queries_view(summary),
+        "reranked": reranked_view(files.evaluation, summary.teacher),
         "guaranteed": guaranteed_view(files.evaluation),
         "cost": _cost(files.evaluation),
         "training": training(files),

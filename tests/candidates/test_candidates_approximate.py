@@ -36,7 +36,7 @@ def test_finds_most_of_the_hundred_best(metric, graph_from):
     found, values = index.search(QUERIES, 100)
     hits = [np.isin(a, b).mean() for a, b in zip(true, found, strict=True)]
     assert np.mean(hits) >= 0.9
-    assert index.recall(QUERIES, 100) == pytest.approx(np.mean(hits))
+    assert index.tune(QUERIES, 100, recall=0.9) == pytest.approx(np.mean(hits))
     # Each is found once, best first, with the score that exact search gives it.
     assert all(len(set(line.tolist())) == 100 for line in found)
     assert (np.diff(values, axis=1) <= 0).all()
@@ -44,6 +44,28 @@ def test_finds_most_of_the_hundred_best(metric, graph_from):
         exact = dict(zip(true[i].tolist(), scores[i].tolist(), strict=True))
         both = [j for j, row in enumerate(found[i].tolist()) if row in exact]
         np.testing.assert_allclose(values[i, both], [exact[found[i, j]] for j in both], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("graph_from", [10**6, 1])
+def test_looks_at_as_many_lists_as_it_takes(graph_from):
+    # Without any clusters a sixteenth of the lists does not hold the best.
+    draw = np.random.default_rng(1)
+    documents, queries = (draw.standard_normal((n, 24)).astype(np.float32) for n in (3000, 50))
+    index = ApproximateIndex(documents, seed=0, graph_from=graph_from)
+    first = index.settings["probes"]
+    before = index.tune(queries, 50, recall=0)
+    assert before < 0.9
+    assert index.settings["probes"] == first == 16
+    assert index.settings["recall"] == pytest.approx(before, abs=1e-4)
+    after = index.tune(queries, 50)
+    assert after >= 0.95
+    assert index.settings["probes"] > first
+    true, _ = nearest(queries, documents, 50)
+    found, _ = index.search(queries, 50)
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(true, found, strict=True)]) == pytest.approx(after)
+    index.tune(queries, 50, recall=2)
+    assert index.settings["probes"] == index.settings["lists"]
+    assert ApproximateIndex(documents, seed=0).tune(queries[:0], 5) == 1
 
 
 def test_the_seed_decides():

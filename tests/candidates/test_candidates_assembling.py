@@ -234,6 +234,17 @@ class TestSources:
         # Query 0 has 38 of the file's documents, less two copies.
         assert found.rows[0].tolist() == list(range(2, 12))
 
+    def test_no_queries(self):
+        found = assembled(
+            {"sources": ("teacher", "bm25", "random"), "max_score": 1, "near_duplicates": 0.9},
+            query_ids=[],
+            query_texts=[],
+            query_vectors=QUERIES[:0],
+        )
+        assert found.rows.shape == (0, 0)
+        assert lists(found, np.empty(0), 3).shape == (0, 4)
+        assert told(found)[-1].startswith("0 candidates a query; 0 of 0")
+
     def test_approximate_where_it_pays(self, monkeypatch):
         exact = assembled()
         found = assembled({"approximate": True})

@@ -21,11 +21,12 @@ _MEASURED_ON = 100
 
 
 class ApproximateIndex:
-    """Documents in lists of neighbours (IVF-Flat); a query is compared with those of the nearest sixteenth of lists.
+    """Documents in lists of neighbours (IVF-Flat); a query is compared with those of the nearest lists alone.
 
     m documents are put into four times the square root of m lists, whose centres are searched through a graph (HNSW)
-    where they are many. All vectors are held in memory, in full, and what is found is scored exactly. Equal documents,
-    seed and number of threads give an equal index.
+    where they are many. A sixteenth of the lists is looked at, or as many as `tune` finds that it takes. All vectors
+    are held in memory, in full, and what is found is scored exactly. Equal documents, seed and number of threads give
+    an equal index.
 
     Args:
         documents: (m, d) vectors.
@@ -77,9 +78,6 @@ class ApproximateIndex:
         finally:
             faiss.omp_set_num_threads(threads)
         self._index = faiss.IndexIVFFlat(centres, width, lists, faiss.METRIC_INNER_PRODUCT)
-        self._index.nprobe = min(lists, max(_LEAST_PROBES, lists // 16))
-        if graph:
-            centres.hnsw.efSearch = 2 * self._index.nprobe
         self._index.train(sample)  # the centres are there; this marks it as trained
         start = 0
         for chunk in in_chunks(documents):
@@ -89,10 +87,11 @@ class ApproximateIndex:
             "search": "approximate",
             "index": "IVF-Flat, centres in HNSW" if graph else "IVF-Flat",
             "lists": lists,
-            "probes": self._index.nprobe,
             "seed": seed,
             "faiss": faiss.__version__,
         }
+        self._graph = graph
+        self._look_at(max(_LEAST_PROBES, lists // 16))
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -113,16 +112,36 @@ class ApproximateIndex:
             self._search(queries[part], left_out[part], rows[part], scores[part])
         return rows, scores
 
-    def recall(self, queries: np.ndarray, k: int, *, seed: int = 0) -> float:
-        """Which share of the `k` truly best documents is found, over at most 100 queries drawn by the seed."""
-        count = min(_MEASURED_ON, len(queries))
-        if not count:
-            return 1.0
-        drawn = np.sort(np.random.default_rng(seed).choice(len(queries), count, replace=False))
-        true, _ = nearest(queries[drawn], in_chunks(self._documents), k, metric=self._metric)
-        found, _ = self.search(queries[drawn], k)
-        hits = sum(np.isin(wanted[wanted >= 0], there).sum() for wanted, there in zip(true, found, strict=True))
-        return float(hits / (true >= 0).sum())
+    def tune(self, queries: np.ndarray, k: int, *, recall: float = 0.95, seed: int = 0) -> float:
+        """Look at more lists, twice as many each time, until enough of the `k` truly best documents are found.
+
+        Args:
+            queries: (n, d) vectors; at most 100, drawn by the seed, are searched exactly as well.
+            k: documents a query.
+            recall: the share of them that is enough.
+            seed: decides the draw.
+
+        Returns:
+            The share that is found, which goes into `settings` too; 1 where there are no queries.
+        """
+        drawn = np.random.default_rng(seed).permutation(len(queries))[:_MEASURED_ON]
+        asking = queries[np.sort(drawn)]
+        true, _ = nearest(asking, in_chunks(self._documents), k, metric=self._metric)
+        while True:
+            found, _ = self.search(asking, k)
+            hits = sum(int(np.isin(best[best >= 0], line).sum()) for best, line in zip(true, found, strict=True))
+            share = hits / max(1, int((true >= 0).sum())) if len(asking) else 1.0
+            if share >= recall or self._index.nprobe == self._index.nlist:
+                break
+            self._look_at(2 * self._index.nprobe)
+        self.settings |= {"recall": round(share, 4), "recall_at": k}
+        return share
+
+    def _look_at(self, lists: int) -> None:
+        """Let a query look at so many lists."""
+        self._index.nprobe = self.settings["probes"] = min(lists, self._index.nlist)
+        if self._graph:
+            self._centres.hnsw.efSearch = 2 * self._index.nprobe
 
     def _search(self, queries: np.ndarray, exclude: Sequence[np.ndarray], rows: np.ndarray, scores: np.ndarray) -> None:
         """Fill the rows and scores of a block of queries."""

@@ -82,7 +82,7 @@ def assemble(
     gather = gatherer(documents)
     filters: dict[str, Any] = spec.model_dump(exclude={"sources", "approximate"}, exclude_none=True)
     filters["queries_without_positive"] = sum(not len(rows) for rows in known.rows)
-    if spec.below_positive is not None and filters["queries_without_positive"] == len(query_ids):
+    if spec.below_positive is not None and 0 < len(query_ids) == filters["queries_without_positive"]:
         raise InputError(
             "compares with a query's known positives, and no query has one",
             where="candidates.below_positive",
@@ -152,7 +152,7 @@ def told(candidates: Candidates) -> list[str]:
         elif "language" in of.settings:
             facts.append(f"read as {of.settings['language'] or 'plain'} words")
         if "recall" in of.settings:
-            facts.append(f"approximate, recall {of.settings['recall']:.3f}")
+            facts.append(f"approximate, recall {of.settings['recall']:.3f} at {of.settings['recall_at']}")
         facts += [f"{count:,} {rule.replace('_', ' ')}" for rule, count in of.dropped.items() if count]
         for name in ("queries_without", "queries_not_asked_for", "documents_not_in_the_collection"):
             if of.settings.get(name):
@@ -192,8 +192,8 @@ def _by_teacher(
     if not spec.approximate or len(documents) < _WORTH_AN_INDEX:
         return by_vectors(queries, in_chunks(documents), metric), {**settings, "search": "exact"}
     index = ApproximateIndex(documents, metric, seed=seed)
-    recall = round(index.recall(queries, spec.depth, seed=seed), 4)
-    return by_vectors_approximately(queries, index), {**settings, **index.settings, "recall": recall}
+    index.tune(queries, spec.depth, seed=seed)
+    return by_vectors_approximately(queries, index), {**settings, **index.settings}
 
 
 def _read_texts(texts: Callable[[], Iterable[str]], count: int, seed: int) -> tuple[np.ndarray, list[str]]:

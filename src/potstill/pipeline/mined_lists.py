@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..candidates import Bm25Index, Candidates, Search, by_vectors, by_words, merge, mine
 from ..collection import Collection
 from ..progress import say
@@ -26,11 +28,13 @@ class Mined:
     Attributes:
         negatives: of the training queries, none of them a known positive.
         lists: of the held-out queries, as found.
+        met: `(q, c)` documents that the miners find for the training queries, positives among them; None: all will do.
         miners: what found them.
     """
 
     negatives: Candidates
     lists: Candidates
+    met: np.ndarray | None
     miners: tuple[str, ...]
 
 
@@ -53,7 +57,7 @@ def mine_lists(collection: Collection, judged: Judged, spec: TeachSpec, signals:
     train, held_out = list(judged.train), list(judged.held_out)
     texts = [collection.queries[query] for query in (*train, *held_out)]
     miners = miners_of(spec)
-    negatives, lists = [], []
+    negatives, lists, met = [], [], []
     for miner in miners:
         searches = _searches(miner, collection, texts, len(train), signals)
         settings = {"miner": Path(miner).name, "depth": spec.depth, "skip": spec.skip}
@@ -67,10 +71,14 @@ def mine_lists(collection: Collection, judged: Judged, spec: TeachSpec, signals:
             settings=settings,
             positives=judged.train,
         )
+        if spec.within_depth:
+            depth = min(spec.depth, collection.document_count)
+            met.append(mine(searches[0], train, collection.document_ids, depth, source=source, settings=settings).rows)
         negatives.append(_after(found, spec.skip))
         depth = min(spec.rerank, collection.document_count)
         lists.append(mine(searches[1], held_out, collection.document_ids, depth, source=source, settings=settings))
-    return Mined(merge(negatives, spec.depth), merge(lists, spec.rerank), miners)
+    found_rows = np.concatenate(met, axis=1) if met else None
+    return Mined(merge(negatives, spec.depth), merge(lists, spec.rerank), found_rows, miners)
 
 
 def _searches(

@@ -21,7 +21,9 @@ class TeachSpec(Strict):
 
     `miner`: what finds negatives and the lists that validate: models of vectors (ids or folders), `bm25`, or both in
     turn; none: the base where it is a model of vectors, else `bm25`. A list is a positive and `negatives` of the best
-    `depth` that are no known positives (the first `skip` left out), drawn anew each epoch. `positives` is the most
+    `depth` that are no known positives (the first `skip` left out), drawn anew each epoch; `within_depth` takes only
+    positives that a miner finds among its best `depth` too, for the others look less like the query than the negatives
+    do, and would teach to prefer that. `positives` is the most
     lists of one query in an epoch, `lists` the most of all together; None: all there are.
 
     Validation re-ranks the best `rerank` found for `held_out` queries. `pooling`, `normalize`, `scale` (what scores
@@ -38,6 +40,7 @@ class TeachSpec(Strict):
     miner: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     negatives: int = Field(default=7, ge=1)
     depth: int = Field(default=100, ge=1)
+    within_depth: bool = True
     skip: int = Field(default=0, ge=0)
     positives: int | None = Field(default=None, ge=1)
     lists: int | None = Field(default=None, ge=1)

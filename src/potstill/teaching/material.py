@@ -34,6 +34,7 @@ class Material:
         told = [
             f"{counts[name]:,} {what}"
             for name, what in (
+                ("positives_not_met", "judged pairs left out: no miner finds the document among its best"),
                 ("positives_without_text", "judged pairs left out: the document has no text"),
                 ("pairs_without_negatives", "judged pairs left out: no negative was found for the query"),
                 ("twins", "mined negatives left out: they have the text of a positive"),
@@ -57,6 +58,7 @@ def gather(
     judged: Judged,
     negatives: Candidates,
     lists: Candidates,
+    met: np.ndarray | None,
     spec: TeachSpec,
     pairs: PairTokenizer,
 ) -> Material:
@@ -70,6 +72,7 @@ def gather(
         judged: what may be learned from.
         negatives: mined for `judged.train`, in its order.
         lists: found for `judged.held_out`, in its order.
+        met: `(q, c)` rows of the documents among which a positive must be to make a list; None: any will do.
         spec: how lists are made.
         pairs: the model's tokenizer.
 
@@ -81,20 +84,24 @@ def gather(
     train, held_out = list(judged.train), list(judged.held_out)
     positives, _ = positive_rows(train, collection.document_ids, judged.train)
     slots = np.array([(q, d) for q, rows in enumerate(positives) for d in rows.tolist()], np.int64).reshape(-1, 2)
+    reached = np.ones(len(slots), dtype=bool)
+    if met is not None:
+        found = np.arange(len(met))[:, None] * collection.document_count + met
+        reached = np.isin(slots[:, 0] * collection.document_count + slots[:, 1], found[met >= 0])
     rows = np.concatenate([slots[:, 1], negatives.rows.ravel(), lists.rows.ravel()])
     texts = _read(collection, pairs, np.unique(rows[rows >= 0]))
     slots[:, 1] = texts.own(slots[:, 1])
     mined, twins = _without_twins(texts.own(negatives.rows), slots, texts.digests)
     empty = np.array([texts.digests[document] is None for document in slots[:, 1].tolist()], dtype=bool)
     with_negatives = np.asarray((mined >= 0).any(axis=1))
-    alone = ~with_negatives[slots[:, 0]] & ~empty
-    kept = slots[~empty & ~alone]
+    alone = ~with_negatives[slots[:, 0]] & ~empty & reached
+    kept = slots[~empty & ~alone & reached]
     if not len(kept):
         raise InputError(
-            f"no judged pair has both a document with text and a negative (of {len(slots):,})",
+            f"no judged pair has both a document with text that was found and a negative (of {len(slots):,})",
             where=f"split {spec.split}",
-            fix="give a collection with more documents than positives, or another --miner: bm25 finds only documents "
-            "that share a word with the query",
+            fix="look deeper (--depth), or at all positives (--set within_depth=false), or give another --miner: bm25 "
+            "finds only documents that share a word with the query",
         )
     data = TeachingSet(
         _packed(pairs.ids([collection.queries[query] for query in train])),
@@ -120,6 +127,7 @@ def gather(
     counts = {
         "pairs": len(kept),
         "queries": len(np.unique(kept[:, 0])),
+        "positives_not_met": int((~reached & ~empty).sum()),
         "positives_without_text": int(empty.sum()),
         "pairs_without_negatives": int(alone.sum()),
         "twins": twins,

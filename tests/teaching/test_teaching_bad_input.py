@@ -97,7 +97,11 @@ def nothing_relevant_is_found(desk: Desk) -> list[str]:
         row["text"] = f"law of court {row['_id']}"
     (desk.collection / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     desk.judge("train", *((f"q{q}", f"d{10 * (q % 6)}", 1) for q in range(0, 40, 2)))
-    return desk.teach("--set", "rerank=2", "--miner", "bm25")
+    return desk.teach("--set", "rerank=2", "--set", "within_depth=false", "--miner", "bm25")
+
+
+def no_positive_is_met(desk: Desk) -> list[str]:
+    return [part.replace("=false", "=true") for part in nothing_relevant_is_found(desk)]
 
 
 def a_folder_in_use(desk: Desk) -> list[str]:
@@ -118,11 +122,12 @@ MISTAKES: dict[str, tuple[Callable[[Desk], list[str]], str]] = {
     "no dev split to select by": (lambda desk: desk.teach("--set", "training.select=dev"), "no split dev"),
     "one query": (one_query, "too few judged queries"),
     "all are test queries": (all_are_test_queries, "40 queries of train that test has too"),
-    "every document is a positive": (every_document_is_a_positive, "more documents than positives"),
+    "every document is a positive": (every_document_is_a_positive, "that was found and a negative"),
     "positives without text": (positives_without_text, "no judged pair has both"),
     "documents missing": (documents_missing, "judgments of documents that the corpus lacks"),
     "no grade above zero": (no_grade_above_zero, "no query of the split train has a relevant document"),
     "nothing relevant is found": (nothing_relevant_is_found, "--set rerank=100"),
+    "no positive is met": (no_positive_is_met, "within_depth=false"),
     "no such base": (lambda desk: desk.teach(base=str(desk.folder / "nothing")), "no such model folder"),
     "a base that is a collection": (lambda desk: desk.teach(base=str(desk.collection)), "holds no model"),
     "too long": (lambda desk: desk.teach("--max-length", "512"), "positions for 64 tokens"),

@@ -106,7 +106,7 @@ def test_material_is_refused_and_not_read_if_a_test_query_came_so_far(folder: Pa
     assert "q1" in collection.qrels("test")
     some = mine(by_chance(60, 0), list(judged.train), collection.document_ids, 10, source="random")
     with pytest.raises(RuntimeError, match="test query"):
-        gather(collection, smuggled, some, some, spec, PairTokenizer(make_tiny_tokenizer(), 48))
+        gather(collection, smuggled, some, some, None, spec, PairTokenizer(make_tiny_tokenizer(), 48))
 
 
 def lists_of(folder: Path, signals: Path, *settings: str):
@@ -115,7 +115,7 @@ def lists_of(folder: Path, signals: Path, *settings: str):
     judged = judged_pairs(collection, spec)
     mined = mine_lists(collection, judged, spec, signals)
     pairs = PairTokenizer(make_tiny_tokenizer(), 48)
-    return judged, gather(collection, judged, mined.negatives, mined.lists, spec, pairs)
+    return judged, gather(collection, judged, mined.negatives, mined.lists, mined.met, spec, pairs)
 
 
 def test_rows_are_the_right_texts_and_positives_never_negatives(folder: Path, signals: Path):
@@ -166,3 +166,15 @@ def test_the_first_found_can_be_skipped(folder: Path, signals: Path):
     for row in range(len(first)):
         found = [names[0][d] for d in first[row].tolist() if d >= 0]
         assert [names[1][d] for d in then[row].tolist() if d >= 0] == found[2:]
+
+
+def test_positives_that_no_miner_meets_make_no_list(folder: Path, signals: Path):
+    whole = lists_of(folder, signals, "within_depth=false", "depth=2")[1]
+    near = lists_of(folder, signals, "depth=2")[1]
+    assert near.counts["pairs"] + near.counts["positives_not_met"] == whole.counts["pairs"]
+    assert near.counts["positives_not_met"] > 0
+    assert whole.counts["positives_not_met"] == 0
+    kept = {tuple(pair) for pair in near.data.positives.tolist()}
+    assert kept < {tuple(pair) for pair in whole.data.positives.tolist()}
+    told = next(line for line in near.lines() if "no miner finds" in line)
+    assert told.startswith(f"{near.counts['positives_not_met']:,} judged pairs")

@@ -21,7 +21,7 @@ from potstill.teachers.dual_pooled import DualPooledModel
 from potstill.teachers.dual_pooled_scorer import DualPooledScorer
 from potstill.teaching.rankers import CrossEncoderModel, untrained
 
-LONG = ("training.epochs=8", "training.patience=8")
+LONG = ("training.epochs=8", "training.patience=8", "damping=null")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_the_saved_model_is_the_one_that_validated_best(runs, judged, tiny_encod
         if kind == "dual-pooled"
         else CrossEncoderModel.from_base(out / "model", max_length=48)
     )
-    validation = gather(collection, chosen, mined.negatives, mined.lists, spec, model.pairs).validation
+    validation = gather(collection, chosen, mined.negatives, mined.lists, mined.met, spec, model.pairs).validation
     assert validation.of(validation.logits(model)) == record["validation"]["after"]
     assert validation.found() == record["validation"]["found"]
 

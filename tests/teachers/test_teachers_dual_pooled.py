@@ -70,7 +70,7 @@ def test_the_score_is_the_inner_product_and_scale_changes_no_order(model: DualPo
     pairs = joined(model)
     query, document = model(pairs)
     torch.testing.assert_close(model.scores(pairs), torch.einsum("nd,nd->n", query, document))
-    torch.testing.assert_close(model.logits(pairs), 20.0 * model.scores(pairs))
+    torch.testing.assert_close(model.logits(pairs), 10.0 * model.scores(pairs))
     assert bool((query.norm(dim=1) - 1).abs().max() < 1e-5)
 
 

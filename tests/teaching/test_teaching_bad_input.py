@@ -129,6 +129,7 @@ MISTAKES: dict[str, tuple[Callable[[Desk], list[str]], str]] = {
     "too short": (lambda desk: desk.teach("--max-length", "4"), "max_length"),
     "no negatives": (lambda desk: desk.teach("--negatives", "0"), "negatives"),
     "no such key": (lambda desk: desk.teach("--set", "negative=3"), "did you mean `negatives`"),
+    "no such value": (lambda desk: desk.teach("--set", "pooling=max"), "see docs/teaching.md"),
     "no such training key": (lambda desk: desk.teach("--set", "training.epoch=3"), "did you mean `epochs`"),
     "no such miner": (lambda desk: desk.teach("--miner", str(desk.folder / "nothing")), "no such model folder"),
     "nothing to resume": (lambda desk: desk.teach("--resume"), "there is no run here"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from teaching_toys import spec_of
 
-from potstill.candidates import by_chance, mine
+from potstill.candidates import Bm25Index, by_chance, mine
 from potstill.collection import open_collection
 from potstill.errors import InputError
 from potstill.pipeline.mined_lists import mine_lists
@@ -115,7 +115,7 @@ def lists_of(folder: Path, signals: Path, *settings: str):
     judged = judged_pairs(collection, spec)
     mined = mine_lists(collection, judged, spec, signals)
     pairs = PairTokenizer(make_tiny_tokenizer(), 48)
-    return judged, gather(collection, judged, mined.negatives, mined.lists, spec, pairs)
+    return judged, gather(collection, judged, mined.negatives, mined.lists, spec, pairs, reach=mined.reach)
 
 
 def test_rows_are_the_right_texts_and_positives_never_negatives(folder: Path, signals: Path):
@@ -166,3 +166,16 @@ def test_the_first_found_can_be_skipped(folder: Path, signals: Path):
     for row in range(len(first)):
         found = [names[0][d] for d in first[row].tolist() if d >= 0]
         assert [names[1][d] for d in then[row].tolist() if d >= 0] == found[2:]
+
+
+def test_positives_that_are_not_found_can_be_left_out(folder: Path, signals: Path):
+    (judged, every), (_, near) = (lists_of(folder, signals, "depth=3", *more) for more in ((), ("found_only=true",)))
+    assert 0 < near.counts["pairs"] < every.counts["pairs"]
+    assert near.counts["pairs"] + near.counts["positives_not_found"] == every.counts["pairs"]
+    index = Bm25Index(document.full for document in open_collection(folder).documents())
+    queries, ids = open_collection(folder).queries, open_collection(folder).document_ids
+    train = list(judged.train)
+    for query, document in near.data.positives.tolist():
+        rows, _ = index.search([queries[train[query]]], 3)
+        assert near.validation.names[document] in {ids[row] for row in rows[0].tolist() if row >= 0}
+    assert "found_only" in "\n".join(near.lines())

@@ -108,7 +108,7 @@ def test_a_dual_pooled_teacher_loads_as_a_model_and_as_a_scorer(runs, judged):
     scorer = DualPooledScorer(ScorerSpec(kind="dual-pooled", model=str(out)))
     said = scorer.source().encode([pair_text(*pair) for pair in zip(queries, documents, strict=True)], "pair")
     np.testing.assert_allclose(said[:, 0], scores.numpy(), atol=1e-6)
-    assert float(model.scale.detach()) != 20.0
+    assert float(model.scale.detach()) != 10.0
     assert record["model"]["parameters"] == scorer.parameters + 1  # the scale
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field
@@ -31,6 +31,8 @@ class TeachSpec(Strict):
     attention between the two texts at the start, so that the teacher begins as the bi-encoder it is made from; null:
     the plain joint pass) belong to dual-pooled teachers.
     """
+
+    PAGE: ClassVar[str] = "teaching.md"
 
     kind: Literal["cross-encoder", "dual-pooled"]
     collection: str

@@ -53,6 +53,18 @@ CROSS = {
     "student of dual scores": _SCORES.format("dual"),
     "student of dual scores + matching": (_SCORES + _MATCH).format("dual"),
 }
+_ROWS = [*TABLE]
+_RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, "first stage", "cls", "dual")}
+_VECTORS = _RE["student of MiniLM's vectors"]
+PAIRS = [
+    *zip(_ROWS, _ROWS[1:], strict=False),
+    ("symmetric, matching queries alone", "symmetric"),
+    (_RE["first stage"], _RE["dual"]),
+    (_RE["first stage"], _RE["cls"]),
+    (_RE["cls"], _RE["dual"]),
+    *((_VECTORS, _RE[arm]) for arm in CROSS if arm != "student of MiniLM's vectors"),
+    *((_RE[f"student of {name} scores"], _RE[f"student of {name} scores + matching"]) for name in ("cls", "dual")),
+]
 
 
 def main() -> None:
@@ -185,7 +197,39 @@ class Bench:
 
     def tests(self) -> None:
         """Paired tests between neighbouring arms, seeds averaged query by query."""
-        raise SystemExit("not yet")
+        from potstill.evaluation import paired
+
+        held: dict[str, dict[str, Any]] = {}
+        for path in sorted(RESULTS.glob("embeddistill_*_queries.json")):
+            for collection, arms in json.loads(path.read_text(encoding="utf-8")).items():
+                held.setdefault(collection, {}).update(arms)
+        rows = []
+        for collection, arms in held.items():
+            for first, second in PAIRS:
+                if first in arms and second in arms:
+                    seeds = sorted(arms[first].keys() & arms[second].keys()) or [*arms[first]]
+                    a = [arms[second][seed] for seed in sorted(arms[second]) if seed in seeds or seed == "None"]
+                    b = [arms[first][seed] for seed in sorted(arms[first]) if seed in seeds or seed == "None"]
+                    found = paired(a, b)
+                    gap = found.difference
+                    name = f"{second} against {first}"
+                    rows.append(
+                        cell(
+                            collection,
+                            name,
+                            None,
+                            f"difference {MEASURE}",
+                            gap.value,
+                            low=gap.low,
+                            high=gap.high,
+                            p=found.p,
+                        )
+                    )
+                    rows.append(cell(collection, name, None, "seeds", float(max(len(a), len(b)))))
+                    print(
+                        f"{collection}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}"
+                    )
+        self.cells.add(rows)
 
 
 def per_query(run: Path) -> dict[str, float]:

@@ -15,6 +15,7 @@ The teacher is all-MiniLM-L6-v2. `cross` first teaches two cross-encoders from i
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -57,7 +58,7 @@ _ROWS = [*TABLE]
 _RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, "first stage", "cls", "dual")}
 _VECTORS = _RE["student of MiniLM's vectors"]
 PAIRS = [
-    *zip(_ROWS, _ROWS[1:], strict=False),
+    *itertools.pairwise(_ROWS),
     ("symmetric, matching queries alone", "symmetric"),
     (_RE["first stage"], _RE["dual"]),
     (_RE["first stage"], _RE["cls"]),

@@ -12,7 +12,7 @@ from loopback_service import running
 from potstill.cli import run as cli
 from potstill.pipeline.doctor import Finding, examine
 from potstill.recipe import load_recipe
-from tiny import make_tiny_collection, make_tiny_encoder
+from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_encoder
 
 
 def look(collection: Path, teacher: Any, signals: Path, *settings: str, **flags: Any) -> list[Finding]:
@@ -139,3 +139,18 @@ def test_the_time_left_is_that_of_vectors_the_store_lacks(tiny_collection: Path,
     assert "to encode 90 texts" in said()  # 30 documents and 60 queries
     distill(**flags, out=tmp_path / "run", settings=settings, signals=tmp_path / "signals")
     assert "to encode 0 texts" in said()
+
+
+def test_scorers_and_what_they_will_cost(tiny_collection: Path, tiny_encoder: Path, tmp_path: Path, signals: Path):
+    model = make_tiny_cross_encoder(tmp_path / "model")
+    scorers = f"scorers=[{{kind: cross-encoder, name: heard, model: {model}}}, {{kind: cross-encoder, model: {model}}}]"
+    terms = "objectives=[{family: scores, teacher: heard}]"
+    found = look(tiny_collection, tiny_encoder, signals, scorers, terms, "candidates.count=3", towers="shared")
+    told = [finding.message for finding in found if finding.topic == "scorers"]
+    trained = next(finding.message for finding in found if finding.topic == "queries")
+    count = int(trained.split(" for training")[0].replace(",", ""))
+    assert f"at most {count * 4 + 12 * 30:,} pairs" in told[0]
+    assert "only measured" in told[1]
+    assert not signals.exists(), "looking fills no store"
+    missing = look(tiny_collection, tiny_encoder, signals, "scorers=[{kind: sparse, model: /no/such}]")
+    assert "no such" in of(missing, "problem")["input"]

@@ -23,6 +23,7 @@ from ..texts import normalise
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .objectives import with_defaults
 from .preparation import build_task, gather_queries, judged_split, never_trained
+from .scorer_doctor import scorers_cost
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -88,6 +89,8 @@ class _Doctor:
         for role, texts in (("document", documents), ("query", queries.texts[:_PROBE])):
             yield self._vectors(teacher, texts, role, speed)  # type: ignore[arg-type]
         yield self._cost(teacher, collection, queries, speed)
+        told = scorers_cost(self.recipe, collection, queries, split, documents)
+        yield [Finding("ok", "scorers", line) for line in told]
         yield self._student(teacher, collection, queries)
 
     def _collection(self, collection: Collection, split: str | None) -> list[Finding]:

@@ -180,7 +180,7 @@ class Bench:
                 if self.cells.has(collection="nfcorpus", arm=arm, seed=seed, measure=f"retention {MEASURE}"):
                     continue
                 scorers = [
-                    {"kind": kind, "name": name, "model": str(self.taught(kind) / "model"), "max_length": 96}
+                    {"kind": kind, "name": name, "model": str(self.taught(kind) / "model")}
                     for name, kind in (("cls", "cross-encoder"), ("dual", "dual-pooled"))
                 ]
                 settings = [f"scorers={json.dumps(scorers)}", f"objectives=[{CROSS[arm]}]"]
@@ -192,7 +192,15 @@ class Bench:
 
         out = self.work / kind
         if not (out / "teach.json").is_file():
-            settings = {"training.bf16": True, "negatives": 7, "max_length": 96}
+            settings = {
+                "max_length": 64,
+                "positives": 2,
+                "training.learning_rate": 2e-5 if kind == "dual-pooled" else 5e-5,
+                "training.epochs": 1,
+                "training.validate_every": 60,
+                "training.patience": 10,
+                "training.bf16": True,
+            }
             potstill.teach(kind, data() / "nfcorpus", teacher(), out=out, settings=settings, signals=self.signals)
         return out
 

@@ -113,8 +113,8 @@ def signed(row: Row) -> str:
 EMBEDDISTILL = """
 `POTSTILL_DATA=DIR python benchmarks/embeddistill.py table` (then `symmetric`, `cross --seeds 0`, `tests`). Machine: 2
 cores of an AMD EPYC (AVX-512, no AMX), 24 GiB, no GPU. Teacher: all-MiniLM-L6-v2; all students of this part but those
-of cross-encoders are static towers of at most a tenth of its numbers. Intervals and p as above; pairs are tested with each
-query's mean over the seeds.
+of cross-encoders are static towers of at most a tenth of its numbers. Intervals and p as above; pairs are tested with
+each query's mean over the seeds.
 """
 TABLE_NOTE = """
 The paper's rows, each adding one thing: `recipes/embeddistill-1-direct.yaml` to `embeddistill-5-generated.yaml`. Read
@@ -124,9 +124,9 @@ its test claims are nearly a training claim in other words or its negation, so w
 says little about new queries; (iii) "generated" are cuts of the documents, no model wrote them.
 """
 CROSS_NOTE = """
-Two cross-encoders taught from MiniLM on NFCorpus's training judgments, 64 tokens a pair: `cls`, one logit from the first
-token, and `dual`, dual-pooled. Students are MiniLM's layers 0 and 5, one tower for both sides, taught on the training
-queries' own lists (a positive and 7 candidates). All re-rank MiniLM's first 100 documents of each test query. "cls ...
+Two cross-encoders taught from MiniLM on NFCorpus's training judgments, 64 tokens a pair: `cls`, one logit from the
+first token, and `dual`, dual-pooled. Students are MiniLM's layers 0 and 5, one tower for both sides, taught on the
+training queries' own lists (a positive and 7 candidates). All re-rank MiniLM's first 100 documents of each test query. "cls ...
 + matching" matches the cross-encoder's one joint vector, which the paper warns of.
 """
 

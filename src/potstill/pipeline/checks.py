@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """See what the recipe alone says: names of measures.
+    """See what the recipe alone says: names of measures, objectives that need judgments.
 
     Raises:
-        InputError: an unknown measure.
+        InputError: an unknown measure, or judgments that are needed and not named.
     """
     parse_measures(recipe.evaluate.measures)
+    for number, spec in enumerate(recipe.objectives):
+        judged = spec.family == "contrastive" or spec.form == "margin-mse" or spec.keep_wrong is not None
+        if judged and recipe.queries.judgments is None:
+            raise InputError(
+                "this objective needs queries with a document that they were judged to fit, and no judgments are read",
+                where=f"objectives.{number}",
+                fix="name a split to learn from, --set queries.judgments=train, or leave the objective out",
+            )
 
 
 def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher, split: str | None) -> None:

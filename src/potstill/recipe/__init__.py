@@ -3,12 +3,13 @@
 from .base import Lengths, Prompts, Role, SignalRole
 from .learning import CandidatesSpec, GeneratorSpec, ObjectiveSpec, QueriesSpec
 from .reading import load_recipe
-from .running import EvaluateSpec, OutputSpec, TrainingSpec
+from .running import AugmentSpec, EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec
 from .teachers import ScorerSpec, TeacherSpec
 from .whole import Recipe
 
 __all__ = [
+    "AugmentSpec",
     "CandidatesSpec",
     "EvaluateSpec",
     "GeneratorSpec",

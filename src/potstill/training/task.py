@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from ..recipe import Role
 from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
+from .augmentation import Augmentation, AugmentedTerm, Drawn, Matched
 from .data import TrainingSet
 from .documents import Candidates, candidates
 from .terms import MatchTerm, ScoreTerm, Term
@@ -35,6 +36,7 @@ class Batch:
         document_tokens, document_targets: the distinct documents the student encodes, and the teacher's vectors.
         matched: `(m,)` places among these documents of those that are rows of the batch themselves.
         candidates: for each score term, the documents the queries are compared with.
+        drawn: what augmentation makes of the texts.
     """
 
     query_tokens: Tokens
@@ -43,18 +45,24 @@ class Batch:
     document_targets: Tensor | None
     matched: Tensor
     candidates: dict[str, Candidates]
+    drawn: dict[Role, Drawn] = field(default_factory=dict)
 
 
 @dataclass
 class Outputs:
-    """The student's vectors of a batch, float32: `queries (q, d)`, `documents (u, d)`; None where there is no text."""
+    """The student's vectors of a batch, float32: `queries (q, d)`, `documents (u, d)`; None where there is no text.
+
+    `augmented` are those of made inputs, by the terms' names, with the teacher's beside them.
+    """
 
     queries: Tensor | None
     documents: Tensor | None
+    augmented: dict[str, Matched] = field(default_factory=dict)
 
     def tensors(self) -> list[Tensor]:
-        """Those that are there."""
-        return [vectors for vectors in (self.queries, self.documents) if vectors is not None]
+        """The student's that are there."""
+        texts = [vectors for vectors in (self.queries, self.documents) if vectors is not None]
+        return [*texts, *(matched.student for matched in self.augmented.values())]
 
 
 @dataclass
@@ -75,6 +83,7 @@ class Task(torch.nn.Module):
         document_tower: only for `separate`.
         metric: how vectors are compared in score terms, as the teacher's are.
         seed: of the documents drawn by terms that sample.
+        augmentation: terms on inputs that are made from the batch's texts.
     """
 
     def __init__(
@@ -86,6 +95,7 @@ class Task(torch.nn.Module):
         document_tower: Tower | None = None,
         metric: Metric = "dot",
         seed: int = 0,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         if (mode == "separate") != (document_tower is not None):
@@ -94,7 +104,8 @@ class Task(torch.nn.Module):
         if document_tower is not None:
             self.separate_document_tower = document_tower
         self.mode, self.metric, self.seed = mode, metric, seed
-        self.terms = tuple(terms)
+        self.augmentation = augmentation
+        self.terms: tuple[Term | AugmentedTerm, ...] = (*terms, *(augmentation.terms if augmentation else ()))
         self._all_documents: Tensor | None = None
 
     @property
@@ -167,6 +178,11 @@ class Task(torch.nn.Module):
         targets = torch.from_numpy(data.query_targets.gather(queries)).to(device)
         matched = torch.empty(0, dtype=torch.int64, device=device)
         batch = Batch(data.query_tokens.select(queries), targets, None, None, matched, drawn)
+        if self.augmentation is not None:
+            texts: dict[Role, Tokens] = {"query": batch.query_tokens}
+            if data.document_tokens is not None:
+                texts["document"] = data.document_tokens.select(trained)
+            batch.drawn = self.augmentation.draw(texts, step)
         if self.document_tower is None:
             for chosen in drawn.values():
                 chosen.load(data, device, self._every_document(data, device) if chosen.all else None)
@@ -187,7 +203,8 @@ class Task(torch.nn.Module):
         documents = None
         if self.document_tower is not None and batch.document_tokens is not None and len(batch.document_tokens):
             documents = self.document_tower(batch.document_tokens).float()
-        return Outputs(queries, documents)
+        augmented = {} if self.augmentation is None else self.augmentation(batch.drawn)
+        return Outputs(queries, documents, augmented)
 
     def losses(self, outputs: Outputs, batch: Batch) -> Losses:
         """All terms, in float32, and their weighted sum. A term for which the batch has no text is 0."""
@@ -197,6 +214,8 @@ class Task(torch.nn.Module):
             value = self._match(term, outputs, batch) if isinstance(term, MatchTerm) else None
             if isinstance(term, ScoreTerm):
                 value = self._scores(term, outputs, batch)
+            if isinstance(term, AugmentedTerm) and term.name in outputs.augmented:
+                value = term.objective(*outputs.augmented[term.name])
             values[term.name] = zero if value is None else value
         total = zero
         for term in self.terms:

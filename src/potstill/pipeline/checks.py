@@ -13,6 +13,7 @@ from ..evaluation import parse_measures
 from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher
+from .augmenting import check_augment
 
 _COMPARED = 16  # documents
 _ALIKE = 0.98  # float16 and the order of sums cost far less, another prompt more
@@ -55,6 +56,7 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
         )
     check_reference(collection, teacher, split)
     check_prefixes(recipe.evaluate.prefixes, teacher.dimensions)
+    check_augment(recipe, teacher)
     if recipe.output.packed and recipe.towers == "asymmetric" and teacher.encoder("document") is None:
         raise InputError(
             "the teacher is no sentence-transformers model, so it cannot be packed beside the student",

@@ -13,6 +13,7 @@ from ..evaluation import parse_measures
 from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher
+from .augmenting import check_augment
 from .lists import positives_of
 
 _COMPARED = 16  # documents
@@ -64,6 +65,7 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
         )
     check_reference(collection, teacher, split)
     check_prefixes(recipe.evaluate.prefixes, teacher.dimensions)
+    check_augment(recipe, teacher)
     if recipe.output.packed and recipe.towers == "asymmetric" and teacher.encoder("document") is None:
         raise InputError(
             "the teacher is no sentence-transformers model, so it cannot be packed beside the student",
@@ -159,7 +161,7 @@ def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queri
             sources=queries.documents,
             mined=np.zeros((count, 1), dtype=np.int64),
             positives=positives_of(queries),
-            pair_scores={term.teacher: np.zeros((count, 1), np.float32) for term in task.terms if term.teacher},
+            pair_scores={term.teacher: np.zeros((count, 1), np.float32) for term in task.score_terms if term.teacher},
             trained_documents=np.arange(documents if trained else 0),
         ),
     )

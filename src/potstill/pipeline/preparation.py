@@ -10,11 +10,13 @@ from ..collection import Collection
 from ..errors import InputError
 from ..progress import say
 from ..queries import TrainingQueries, open_generator, training_queries
-from ..recipe import Recipe
+from ..recipe import Recipe, Role
 from ..teachers import VectorTeacher
+from .augmenting import augmentation
 from .objectives import settled
 
 if TYPE_CHECKING:
+    from ..students import Tower
     from ..training.task import Task
     from .scorers import Panel
 
@@ -126,14 +128,19 @@ def build_task(
     other = None
     if recipe.towers == "separate":
         other = build_tower(recipe.student, teacher, texts, seed, role="document")
+    terms = build_terms(settled(recipe, collection.document_count), unit=tower.normalize or teacher.metric == "cosine")
+    towers: dict[Role, Tower] = {"query": tower}
+    if recipe.towers != "asymmetric":
+        towers["document"] = other or tower
     return Task(
         tower,
-        build_terms(settled(recipe, collection.document_count), unit=tower.normalize or teacher.metric == "cosine"),
+        terms,
         mode=recipe.towers,
         document_tower=other,
         metric=teacher.metric,
         seed=seed,
         heads=_heads(recipe, panel, tower.dimensions),
+        augmentation=augmentation(recipe, teacher, towers, terms, seed),
     )
 
 

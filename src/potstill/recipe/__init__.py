@@ -3,13 +3,14 @@
 from .base import Lengths, Prompts, Role, SignalRole
 from .learning import CandidatesSpec, GeneratorSpec, ObjectiveSpec, QueriesSpec
 from .reading import load_recipe, load_spec
-from .running import EvaluateSpec, OutputSpec, TrainingSpec
+from .running import AugmentSpec, EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec
 from .teachers import ScorerSpec, TeacherSpec
 from .teaching import TeachGeneratorSpec, TeachSpec
 from .whole import Recipe
 
 __all__ = [
+    "AugmentSpec",
     "CandidatesSpec",
     "EvaluateSpec",
     "GeneratorSpec",

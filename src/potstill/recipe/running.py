@@ -34,6 +34,25 @@ class TrainingSpec(Strict):
     threads: int | None = Field(default=None, ge=1)
 
 
+class AugmentSpec(Strict):
+    """More from few texts; it brings the teacher into the training process.
+
+    Weights of two more terms, each like the first objective that matches (`match:l2` where there is none). `mix`: on
+    token embeddings of two texts mixed with share lambda ~ Beta(`mix_alpha`, `mix_alpha`) in student and teacher alike.
+    `disagree`: on token embeddings moved `disagree_steps` times by `disagree_size` (in mean lengths of a token
+    embedding) to where student and teacher differ more. `share` of each batch takes part; at a weight of `share` a made
+    text pulls as much as a real one at weight 1. The student's vocabulary must be the teacher's, whole or trimmed, and
+    the teacher a transformer on this machine.
+    """
+
+    mix: float = Field(default=0.0, ge=0)
+    mix_alpha: float = Field(default=0.4, gt=0)
+    disagree: float = Field(default=0.0, ge=0)
+    disagree_steps: int = Field(default=1, ge=1, le=10)
+    disagree_size: float = Field(default=0.5, gt=0)
+    share: float = Field(default=0.25, gt=0, le=1)
+
+
 class EvaluateSpec(Strict):
     """What is measured at the end. `split` None: test, or nothing where a collection has no judgments.
 

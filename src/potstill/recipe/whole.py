@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Strict
 from .learning import CandidatesSpec, ObjectiveSpec, QueriesSpec, short_objective
-from .running import EvaluateSpec, OutputSpec, TrainingSpec
+from .running import AugmentSpec, EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec, short_student
 from .teachers import ScorerSpec, TeacherSpec, short_teacher, split_teachers
 
@@ -28,6 +28,7 @@ class Recipe(Strict):
     objectives: tuple[Annotated[ObjectiveSpec, BeforeValidator(short_objective)], ...] = Field(
         default=(), validate_default=True
     )
+    augment: AugmentSpec = AugmentSpec()
     training: TrainingSpec = TrainingSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     output: OutputSpec = OutputSpec()

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..recipe import Role
+from .embedded import Embedded
 from .tokens import Tokens, encode_texts
 from .tower import TouchedRows, Tower
 
@@ -101,25 +102,43 @@ class StaticTower(Tower):
         device = self.table.device
         ids = torch.from_numpy(tokens.ids.astype(np.int64)).to(device)
         offsets = torch.from_numpy(np.ascontiguousarray(tokens.offsets[:-1])).to(device)
-        rows, places = torch.unique(ids, return_inverse=True)
-        table, weight = self.table.index_select(0, rows), self.weight.index_select(0, rows)
-        if self.training and torch.is_grad_enabled():
-            table.requires_grad_()
-            weight.requires_grad_()
-            self._touched.append(TouchedRows(self.table, rows, table))
-            self._touched.append(TouchedRows(self.weight, rows, weight))
-        if len(rows) == 0:  # embedding_bag refuses an empty table; every text is empty
+        table, factor, places = self._used(ids)
+        if len(table) == 0:  # embedding_bag refuses an empty table; every text is empty
             pooled = torch.zeros(len(tokens), self.table.shape[1], device=device)
         else:
             # Weights go in per token, not per row: the scaled table is never written out.
-            factor = (weight * self.scale).squeeze(1)
-            if self.unknown is not None:
-                factor = factor * (rows != self.unknown)
             lengths = torch.from_numpy(np.repeat(tokens.lengths, tokens.lengths).astype(np.float32)).to(device)
             share = factor.index_select(0, places) / lengths
             pooled = F.embedding_bag(places, table, offsets, mode="sum", per_sample_weights=share)
-        out = pooled if self.head is None else self.head(pooled)
-        return F.normalize(out, dim=1) if self.normalize else out
+        return self._finished(pooled)
+
+    def vocabulary(self) -> dict[str, int]:
+        """Token strings -> ids, phrases included."""
+        return dict(self.tokenizer.get_vocab(with_added_tokens=True))
+
+    def surroundings(self, role: Role = "query") -> tuple[list[int], list[int]]:
+        """Ids of the role's prompt, and nothing after the text."""
+        prompt = self.prompts.get(role, "")
+        return (list(self.tokenizer.encode(prompt, add_special_tokens=False).ids) if prompt else []), []
+
+    def embed(self, tokens: Tokens) -> Embedded:
+        """`vector(entry)` of every token, padded `(n, t, r)`. The rows used are noted as `forward` notes them."""
+        device = self.table.device
+        table, factor, places = self._used(torch.from_numpy(tokens.ids.astype(np.int64)).to(device))
+        mask = torch.from_numpy(tokens.padded(0)[1]).to(device)
+        vectors = torch.zeros(*mask.shape, self.table.shape[1], device=device)
+        vectors[mask > 0] = (factor[:, None] * table).index_select(0, places)  # ids lie in the mask's own order
+        return Embedded(vectors, mask)
+
+    def forward_embedded(self, inputs: Embedded) -> Tensor:
+        """The mean over the tokens, then what `forward` does after it: linear up to the unit length."""
+        mask = inputs.mask.to(inputs.vectors.dtype)
+        total = (inputs.vectors * mask[:, :, None]).sum(dim=1)
+        return self._finished(total / mask.sum(dim=1, keepdim=True).clamp(min=1))
+
+    def entry_table(self) -> Tensor:
+        """`vector(entry)` of every entry `(V, r)`."""
+        return self.table * self._factor(self.weight, torch.arange(len(self.table), device=self.table.device))[:, None]
 
     def named_tables(self) -> dict[str, Tensor]:
         """`table (V, r)` and `weight (V, 1)`."""
@@ -135,11 +154,26 @@ class StaticTower(Tower):
 
     def folded(self) -> Tensor:
         """The table as it is saved, float32 `(V, r)`: weights and scale multiplied in, the unknown entry zero."""
-        with torch.no_grad():
-            table = self.table * (self.weight * self.scale)
-            if self.unknown is not None:
-                table[self.unknown] = 0.0
-        return table.cpu().contiguous()
+        return self.entry_table().cpu().contiguous()
+
+    def _used(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows `(k, r)` that ids use, what each is multiplied by `(k,)`, and the place of each id among them."""
+        rows, places = torch.unique(ids, return_inverse=True)
+        table, weight = self.table.index_select(0, rows), self.weight.index_select(0, rows)
+        if self.training and torch.is_grad_enabled():
+            table.requires_grad_()
+            weight.requires_grad_()
+            self._touched.append(TouchedRows(self.table, rows, table))
+            self._touched.append(TouchedRows(self.weight, rows, weight))
+        return table, self._factor(weight, rows), places
+
+    def _factor(self, weight: Tensor, rows: Tensor) -> Tensor:
+        factor = (weight * self.scale).squeeze(1)
+        return factor if self.unknown is None else factor * (rows != self.unknown)
+
+    def _finished(self, pooled: Tensor) -> Tensor:
+        out = pooled if self.head is None else self.head(pooled)
+        return F.normalize(out, dim=1) if self.normalize else out
 
     def save(self, path: Path, note: Mapping[str, Any]) -> None:
         """Write StaticEmbedding (+ Dense) (+ Normalize) with `potstill.json` and a README; see `Tower.save`."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..recipe import Role
+from .embedded import Embedded
 from .tokens import Tokens
 
 
@@ -56,6 +57,26 @@ class Tower(torch.nn.Module, ABC):
             note: what the tower serves: `teacher`, `index`, `towers`, ...; what it is (kind, dimensions, parameters,
                 bytes, version) is added.
         """
+
+    def vocabulary(self) -> dict[str, int]:
+        """Token strings -> ids."""
+        raise NotImplementedError(f"{type(self).__name__} does not show its vocabulary")
+
+    def surroundings(self, role: Role = "query") -> tuple[list[int], list[int]]:
+        """Ids that `tokens` puts before (the role's prompt among them) and after every text."""
+        raise NotImplementedError(f"{type(self).__name__} does not show what it puts around a text")
+
+    def embed(self, tokens: Tokens) -> Embedded:
+        """Look the tokens up and go no further: `forward_embedded(embed(tokens))` is `forward(tokens)`."""
+        raise NotImplementedError(f"{type(self).__name__} does not show its token embeddings")
+
+    def forward_embedded(self, inputs: Embedded) -> Tensor:
+        """Vectors `(n, dimensions)` float32 of texts given as token embeddings, be they any token's or not."""
+        raise NotImplementedError(f"{type(self).__name__} does not take token embeddings")
+
+    def entry_table(self) -> Tensor:
+        """The token embedding of every id, detached, `(V, w)`."""
+        raise NotImplementedError(f"{type(self).__name__} does not show its token embeddings")
 
     def named_tables(self) -> dict[str, Tensor]:
         """Tables trained row by row, by name. They are buffers: no part of `parameters()`, but of `state_dict()`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..recipe import Role
+from .embedded import Embedded, looked_up, through
 from .tokens import Tokens, encode_texts
 from .tower import Tower
 
@@ -88,13 +89,8 @@ class TransformerTower(Tower):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Vectors `(n, d)`; the batch is padded to its longest text."""
-        tokenizer = self.model[0].tokenizer
-        ids, mask = tokens.padded(tokenizer.pad_token_id or 0, left=tokenizer.padding_side == "left")
-        device = next(self.model.parameters()).device
-        features: dict[str, Any] = {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "attention_mask": torch.from_numpy(mask).to(device),
-        }
+        ids, mask = self._padded(tokens)
+        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
         if tokens.prompt:
             features["prompt_length"] = torch.tensor([tokens.prompt])
         for module in self.model:
@@ -102,11 +98,42 @@ class TransformerTower(Tower):
         vectors: Tensor = features["sentence_embedding"]
         return vectors.float()
 
+    def vocabulary(self) -> dict[str, int]:
+        """Token strings -> ids."""
+        return dict(self._backend.get_vocab(with_added_tokens=True))
+
+    def surroundings(self, role: Role = "query") -> tuple[list[int], list[int]]:
+        """Ids before (special ones, the role's prompt) and after every text."""
+        from .anatomy import surroundings
+
+        return surroundings(self.model[0].tokenizer, self.prompts.get(role, ""))
+
+    def embed(self, tokens: Tokens) -> Embedded:
+        """Word embeddings of the tokens, as wide as the model's table."""
+        ids, mask = self._padded(tokens)
+        return Embedded(looked_up(self.model[0], ids), mask, tokens.prompt)
+
+    def forward_embedded(self, inputs: Embedded) -> Tensor:
+        """Vectors `(n, d)` float32 of texts given as word embeddings."""
+        return through(self.model, inputs).float()
+
+    def entry_table(self) -> Tensor:
+        """The word embedding of every id `(V, w)`."""
+        table = self.model[0].auto_model.get_input_embeddings()
+        with torch.no_grad():
+            return looked_up(self.model[0], torch.arange(table.num_embeddings, device=table.weight.device))
+
     def save(self, path: Path, note: Mapping[str, Any]) -> None:
         """Write the pipeline with `potstill.json` and a README; see `Tower.save`."""
         from .saving import save_model
 
         save_model(self.model, path, note, kind=self.kind, prompts=self.prompts, normalize=self.normalize)
+
+    def _padded(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        tokenizer = self.model[0].tokenizer
+        ids, mask = tokens.padded(tokenizer.pad_token_id or 0, left=tokenizer.padding_side == "left")
+        device = next(self.model.parameters()).device
+        return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
     def _prompt_tokens(self, prompt: str) -> int:
         """Ids of the prompt, the leading special ones included, where the pooling leaves them out; else 0."""

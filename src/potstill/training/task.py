@@ -18,6 +18,7 @@ from torch import Tensor
 from ..recipe import Role
 from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
+from .augmentation import Augmentation, AugmentedTerm, Drawn, Matched
 from .data import TrainingSet
 from .documents import Candidates, candidates
 from .identity import tokens_digest
@@ -39,6 +40,7 @@ class Batch:
         matched: `(m,)` places among these documents of those that are rows of the batch themselves.
         candidates: for each score term, the documents the queries are compared with.
         pairs: for each term that matches a scorer's vectors, those of the batch.
+        drawn: what augmentation makes of the texts.
     """
 
     query_tokens: Tokens
@@ -48,18 +50,24 @@ class Batch:
     matched: Tensor
     candidates: dict[str, Candidates]
     pairs: dict[str, PairRows] = field(default_factory=dict)
+    drawn: dict[Role, Drawn] = field(default_factory=dict)
 
 
 @dataclass
 class Outputs:
-    """The student's vectors of a batch, float32: `queries (q, d)`, `documents (u, d)`; None where there is no text."""
+    """The student's vectors of a batch, float32: `queries (q, d)`, `documents (u, d)`; None where there is no text.
+
+    `augmented` are those of made inputs, by the terms' names, with the teacher's beside them.
+    """
 
     queries: Tensor | None
     documents: Tensor | None
+    augmented: dict[str, Matched] = field(default_factory=dict)
 
     def tensors(self) -> list[Tensor]:
-        """Those that are there."""
-        return [vectors for vectors in (self.queries, self.documents) if vectors is not None]
+        """The student's that are there."""
+        texts = [vectors for vectors in (self.queries, self.documents) if vectors is not None]
+        return [*texts, *(matched.student for matched in self.augmented.values())]
 
 
 class Task(Trainable[TrainingSet]):
@@ -77,6 +85,7 @@ class Task(Trainable[TrainingSet]):
 
     Attributes:
         document_root: `(d, d)`, for terms that weigh a residual by the documents' covariance.
+        augmentation: terms on inputs that are made from the batch's texts.
     """
 
     def __init__(
@@ -89,6 +98,7 @@ class Task(Trainable[TrainingSet]):
         metric: Metric = "dot",
         seed: int = 0,
         heads: Mapping[str, int] | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         if (mode == "separate") != (document_tower is not None):
@@ -97,7 +107,9 @@ class Task(Trainable[TrainingSet]):
         if document_tower is not None:
             self.separate_document_tower = document_tower
         self.mode, self.metric, self.seed = mode, metric, seed
-        self.terms = tuple(terms)
+        self.augmentation = augmentation
+        self.terms: tuple[Term | AugmentedTerm, ...] = ()
+        self.set_terms(terms)
         self._all_documents: Tensor | None = None
         self.document_root: Tensor | None = None
         self.heads = torch.nn.ModuleDict()
@@ -107,6 +119,10 @@ class Task(Trainable[TrainingSet]):
                 generator = torch.Generator().manual_seed(seed + number)
                 torch.nn.init.orthogonal_(head.weight, generator=generator)
             self.heads[name.replace(".", "_")] = head
+
+    def set_terms(self, terms: Sequence[Term]) -> None:
+        """Take terms from `build_terms`; those of the augmentation stay."""
+        self.terms = (*terms, *(self.augmentation.terms if self.augmentation else ()))
 
     @property
     def kind(self) -> str:
@@ -190,6 +206,11 @@ class Task(Trainable[TrainingSet]):
         matched = torch.empty(0, dtype=torch.int64, device=device)
         batch = Batch(data.query_tokens.select(queries), targets, None, None, matched, drawn)
         listened = [term for term in self.match_terms if term.teacher is not None]
+        if self.augmentation is not None:
+            texts: dict[Role, Tokens] = {"query": batch.query_tokens}
+            if data.document_tokens is not None:
+                texts["document"] = data.document_tokens.select(trained)
+            batch.drawn = self.augmentation.draw(texts, step)
         if self.document_tower is None:
             for chosen in drawn.values():
                 chosen.load(data, device, self._every_document(data, device) if chosen.all else None)
@@ -212,7 +233,8 @@ class Task(Trainable[TrainingSet]):
         documents = None
         if self.document_tower is not None and batch.document_tokens is not None and len(batch.document_tokens):
             documents = self.document_tower(batch.document_tokens).float()
-        return Outputs(queries, documents)
+        augmented = {} if self.augmentation is None else self.augmentation(batch.drawn)
+        return Outputs(queries, documents, augmented)
 
     def losses(self, outputs: Outputs, batch: Batch) -> Losses:
         """All terms, in float32, and their weighted sum. A term for which the batch has no text is 0."""
@@ -222,6 +244,8 @@ class Task(Trainable[TrainingSet]):
             value = self._match(term, outputs, batch) if isinstance(term, MatchTerm) else None
             if isinstance(term, ScoreTerm):
                 value = self._scores(term, outputs, batch)
+            if isinstance(term, AugmentedTerm) and term.name in outputs.augmented:
+                value = term.objective(*outputs.augmented[term.name])
             values[term.name] = zero if value is None else value
         total = zero
         for term in self.terms:

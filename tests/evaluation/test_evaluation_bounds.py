@@ -69,7 +69,7 @@ def worlds(width):
 
 
 @given(world=st.integers(1, 6).flatmap(worlds), k=st.integers(1, 12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_no_certified_pair_is_ever_violated_and_no_loss_leaves_its_bound(world, k):
     documents, (teacher, direction), step = world
     student = teacher + step * direction
@@ -82,10 +82,26 @@ def test_no_certified_pair_is_ever_violated_and_no_loss_leaves_its_bound(world, 
         np.testing.assert_array_equal(found.certified, found.ordered)
         np.testing.assert_array_equal(found.kept & found.ordered, found.ordered)
     for temperature in (1.0, 0.05):
-        for label in range(len(documents)):
+        for label in range(min(3, len(documents))):
             change = loss_change(np.roll(documents, -label, axis=0), teacher, student, temperature)
             assert not change.violated
             assert change.gap <= change.bound * (1 + 1e-9) + 1e-9
+
+
+def test_rounding_never_certifies_what_it_then_turns_round():
+    # The worst error of all: along the difference of two documents, exactly as long as their gap allows, or a bit off.
+    rng = np.random.default_rng(0)
+    certified = 0
+    for _ in range(400):
+        pair, teacher = rng.standard_normal((2, 24)), rng.standard_normal(24)
+        pair = pair[np.argsort(-(pair @ teacher))]
+        apart = pair[0] - pair[1]
+        student = teacher - apart * (apart @ teacher / (apart @ apart)) * (1 + rng.integers(-4, 5) * 2.0**-53)
+        found = pair_orders(pair, teacher, student)
+        assert not (found.certified & ~found.kept).any()
+        assert not found.certified.any()  # too close to call
+        certified += pair_orders(pair, teacher, teacher + (1 - 1e-6) * (student - teacher)).certified.any()
+    assert certified == 400
 
 
 def test_the_guarantee_is_not_empty_and_not_full():

@@ -42,9 +42,8 @@ class Fitted:
 
 def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool) -> Fitted:
     """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
-    task.terms = tuple(
-        build_terms(material.heard.settled(settled(recipe, len(material.documents))), unit=unit_space(task))
-    )
+    objectives = material.heard.settled(settled(recipe, len(material.documents)))
+    task.set_terms(build_terms(objectives, unit=unit_space(task)))
     data = training_set(recipe, task, material)
     if any(term.objective.form == "covariance" for term in task.match_terms):
         task.document_root = document_root(map(torch.from_numpy, material.documents)).to(task.device)

@@ -1,4 +1,4 @@
-"""Write the table of keys in docs/recipes.md from the recipe's own types: `python docs/make_recipes.py`."""
+"""Write the tables of keys in docs/recipes.md and docs/teaching.md from the types: `python docs/make_recipes.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from potstill.recipe import Recipe
+from potstill.recipe import Recipe, TeachSpec
 
-PAGE = Path(__file__).with_name("recipes.md")
+PAGES: dict[str, type[BaseModel]] = {"recipes.md": Recipe, "teaching.md": TeachSpec}
 MARK = "<!-- keys -->"
 
 
@@ -53,12 +53,13 @@ def default(value: Any) -> str:
     return "" if value is None else f"`{list(value) if isinstance(value, tuple) else value}`"
 
 
-def page() -> str:
+def page(name: str = "recipes.md") -> str:
     """The whole page with its table made anew."""
-    head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    lines = ["| key | values | default |", "|---|---|---|", *rows(Recipe)]
+    head = Path(__file__).with_name(name).read_text(encoding="utf-8").partition(MARK)[0]
+    lines = ["| key | values | default |", "|---|---|---|", *rows(PAGES[name])]
     return head + MARK + "\n\n" + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name in PAGES:
+        Path(__file__).with_name(name).write_text(page(name), encoding="utf-8")

@@ -12,4 +12,6 @@ def test_the_table_of_keys_is_that_of_the_recipe():
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (DOCS / "recipes.md").read_text(encoding="utf-8") == module.page(), "run python docs/make_recipes.py"
+    assert set(module.PAGES) == {"recipes.md", "teaching.md"}
+    for name in module.PAGES:
+        assert (DOCS / name).read_text(encoding="utf-8") == module.page(name), "run python docs/make_recipes.py"

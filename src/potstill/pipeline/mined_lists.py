@@ -26,11 +26,13 @@ class Mined:
     Attributes:
         negatives: of the training queries, none of them a known positive.
         lists: of the held-out queries, as found.
+        reach: of the training queries, as found, positives too; None where nothing depends on it.
         miners: what found them.
     """
 
     negatives: Candidates
     lists: Candidates
+    reach: Candidates | None
     miners: tuple[str, ...]
 
 
@@ -53,7 +55,7 @@ def mine_lists(collection: Collection, judged: Judged, spec: TeachSpec, signals:
     train, held_out = list(judged.train), list(judged.held_out)
     texts = [collection.queries[query] for query in (*train, *held_out)]
     miners = miners_of(spec)
-    negatives, lists = [], []
+    negatives, lists, reach = [], [], []
     for miner in miners:
         searches = _searches(miner, collection, texts, len(train), signals)
         settings = {"miner": Path(miner).name, "depth": spec.depth, "skip": spec.skip}
@@ -70,7 +72,12 @@ def mine_lists(collection: Collection, judged: Judged, spec: TeachSpec, signals:
         negatives.append(_after(found, spec.skip))
         depth = min(spec.rerank, collection.document_count)
         lists.append(mine(searches[1], held_out, collection.document_ids, depth, source=source, settings=settings))
-    return Mined(merge(negatives, spec.depth), merge(lists, spec.rerank), miners)
+        if spec.found_only:
+            deep = min(spec.depth, collection.document_count)
+            reach.append(mine(searches[0], train, collection.document_ids, deep, source=source, settings=settings))
+    return Mined(
+        merge(negatives, spec.depth), merge(lists, spec.rerank), merge(reach, spec.depth) if reach else None, miners
+    )
 
 
 def _searches(

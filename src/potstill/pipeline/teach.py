@@ -64,7 +64,7 @@ class _Teaching:
         with record.timed("mining"):
             mined = mine_lists(collection, judged, spec, self.signals)
         with record.timed("lists"):
-            material = gather(collection, judged, mined.negatives, mined.lists, spec, ranker.pairs)
+            material = gather(collection, judged, mined.negatives, mined.lists, spec, ranker.pairs, reach=mined.reach)
         for line in material.lines():
             say(f"lists: {line}")
         found, best = material.validation.found(), material.validation.best()

@@ -47,7 +47,8 @@ def explain(
         elif where != first:
             message = f"{message} [{where}]"
         said.append(message)
-    fix = "mend the key or see docs/recipes.md for all keys and their defaults"
+    page = getattr(recipe, "PAGE", "recipes.md")
+    fix = f"mend the key or see docs/{page} for all keys and their defaults"
     absent = [problem["loc"][0] for problem in error.errors() if problem["type"] == "missing"]
     if path is None and len(absent) == len(said):
         fix = "name it: " + " ".join(f"--{key} ..." for key in absent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field
@@ -22,11 +22,15 @@ class TeachSpec(Strict):
     `miner`: what finds negatives and the lists that validate: models of vectors (ids or folders), `bm25`, or both in
     turn; none: the base where it is a model of vectors, else `bm25`. A list is a positive and `negatives` of the best
     `depth` that are no known positives (the first `skip` left out), drawn anew each epoch. `positives` is the most
-    lists of one query in an epoch, `lists` the most of all together; None: all there are.
+    lists of one query in an epoch, `lists` the most of all together; None: all there are. `found_only` leaves out
+    positives that are not among the best `depth` themselves: lists to be re-ranked do not hold them, and a positive
+    from far down against the best negatives teaches that what looks alike is wrong.
 
     Validation re-ranks the best `rerank` found for `held_out` queries. `pooling`, `normalize` and `scale` (what scores
     are multiplied by before the softmax of training; it is learned from there on) belong to dual-pooled teachers.
     """
+
+    PAGE: ClassVar[str] = "teaching.md"
 
     kind: Literal["cross-encoder", "dual-pooled"]
     collection: str
@@ -39,6 +43,7 @@ class TeachSpec(Strict):
     skip: int = Field(default=0, ge=0)
     positives: int | None = Field(default=None, ge=1)
     lists: int | None = Field(default=None, ge=1)
+    found_only: bool = False
     held_out: int = Field(default=64, ge=1)
     rerank: int = Field(default=30, ge=2)
     max_length: int = Field(default=128, ge=16)

@@ -36,7 +36,8 @@ class DualPooledModel(torch.nn.Module):
         pairs: joins pairs for it.
         pooling: of each side's tokens: their mean, or the first of them.
         normalize: whether vectors are brought to unit length.
-        scale: what `logits` multiplies scores by; None: 20 for unit vectors, else 1.
+        scale: what `logits` multiplies scores by; None: 10 for unit vectors, else 0.1. With these the
+            scores of an untrained MiniLM spread by less than a logit within a list, and the loss starts low.
     """
 
     kind = "dual-pooled"
@@ -54,7 +55,7 @@ class DualPooledModel(torch.nn.Module):
         super().__init__()
         self.encoder, self.tokenizer, self.pairs = encoder, tokenizer, pairs
         self.pooling, self.normalize = pooling, normalize
-        self._start = math.log(scale or (20.0 if normalize else 1.0))
+        self._start = math.log(scale or (10.0 if normalize else 0.1))
         self.log_scale = torch.nn.Parameter(torch.zeros(()))
 
     @classmethod

@@ -36,6 +36,7 @@ class Material:
             for name, what in (
                 ("positives_without_text", "judged pairs left out: the document has no text"),
                 ("pairs_without_negatives", "judged pairs left out: no negative was found for the query"),
+                ("positives_not_found", "judged pairs left out (found_only): the document is not among those mined"),
                 ("twins", "mined negatives left out: they have the text of a positive"),
             )
             if counts[name]
@@ -59,6 +60,8 @@ def gather(
     lists: Candidates,
     spec: TeachSpec,
     pairs: PairTokenizer,
+    *,
+    reach: Candidates | None = None,
 ) -> Material:
     """Read the documents in question once, and put everything under rows of its own.
 
@@ -72,6 +75,7 @@ def gather(
         lists: found for `judged.held_out`, in its order.
         spec: how lists are made.
         pairs: the model's tokenizer.
+        reach: found for `judged.train`: only positives among these are learned from; None: all are.
 
     Raises:
         InputError: no list is left.
@@ -81,6 +85,7 @@ def gather(
     train, held_out = list(judged.train), list(judged.held_out)
     positives, _ = positive_rows(train, collection.document_ids, judged.train)
     slots = np.array([(q, d) for q, rows in enumerate(positives) for d in rows.tolist()], np.int64).reshape(-1, 2)
+    near = np.ones(len(slots), dtype=bool) if reach is None else _among(slots, reach.rows)
     rows = np.concatenate([slots[:, 1], negatives.rows.ravel(), lists.rows.ravel()])
     texts = _read(collection, pairs, np.unique(rows[rows >= 0]))
     slots[:, 1] = texts.own(slots[:, 1])
@@ -88,10 +93,11 @@ def gather(
     empty = np.array([texts.digests[document] is None for document in slots[:, 1].tolist()], dtype=bool)
     with_negatives = np.asarray((mined >= 0).any(axis=1))
     alone = ~with_negatives[slots[:, 0]] & ~empty
-    kept = slots[~empty & ~alone]
+    kept = slots[~empty & ~alone & near]
     if not len(kept):
         raise InputError(
-            f"no judged pair has both a document with text and a negative (of {len(slots):,})",
+            f"no judged pair has both a document with text and a negative (of {len(slots):,})"
+            + (f"; {int((~near).sum()):,} are left out by found_only" if not near.all() else ""),
             where=f"split {spec.split}",
             fix="give a collection with more documents than positives, or another --miner: bm25 finds only documents "
             "that share a word with the query",
@@ -122,6 +128,7 @@ def gather(
         "queries": len(np.unique(kept[:, 0])),
         "positives_without_text": int(empty.sum()),
         "pairs_without_negatives": int(alone.sum()),
+        "positives_not_found": int((~near & ~empty & ~alone).sum()),
         "twins": twins,
         **_first_epoch(data),
     }
@@ -181,6 +188,13 @@ def _without_twins(negatives: np.ndarray, slots: np.ndarray, digests: list[bytes
     found = np.arange(len(negatives))[:, None] * len(numbers) + texts[negatives]
     twins = (negatives >= 0) & np.isin(found, known)
     return np.where(twins, -1, negatives), int(twins.sum())
+
+
+def _among(slots: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Which `(query, document)` are among what was found for the query, rows `(q, c)` of the same numbering."""
+    width = 1 + max(int(slots[:, 1].max(initial=0)), int(found.max(initial=0)))
+    keys = np.arange(len(found))[:, None] * width + found
+    return np.isin(slots[:, 0] * width + slots[:, 1], keys[found >= 0])
 
 
 def _first_epoch(data: TeachingSet) -> dict[str, int]:

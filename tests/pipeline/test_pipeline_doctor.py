@@ -12,7 +12,7 @@ from loopback_service import running
 from potstill.cli import run as cli
 from potstill.pipeline.doctor import Finding, examine
 from potstill.recipe import load_recipe
-from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_encoder
+from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_encoder, make_tiny_seq2seq
 
 
 def look(collection: Path, teacher: Any, signals: Path, *settings: str, **flags: Any) -> list[Finding]:
@@ -154,3 +154,18 @@ def test_scorers_and_what_they_will_cost(tiny_collection: Path, tiny_encoder: Pa
     assert not signals.exists(), "looking fills no store"
     missing = look(tiny_collection, tiny_encoder, signals, "scorers=[{kind: sparse, model: /no/such}]")
     assert "no such" in of(missing, "problem")["input"]
+
+
+def test_a_generator_is_tried_and_writes_nothing_down(
+    tmp_path: Path, tiny_collection: Path, tiny_encoder: Path, signals: Path
+):
+    model = make_tiny_seq2seq(tmp_path / "t5")
+    how = [f"queries.generator.model={model}", "queries.generator.max_output=6", "queries.generator.sources=20"]
+    findings = of(look(tiny_collection, tiny_encoder, signals, *how), "ok")
+    assert "2 queries for each of 20 documents" in findings["generator"]
+    assert "generated" not in findings["queries"]
+    rewriting = of(look(tiny_collection, tiny_encoder, signals, *how, "queries.generator.reads=queries"), "ok")
+    assert "queries for each of 12 queries" in rewriting["generator"]
+    assert not signals.exists()
+    missing = look(tiny_collection, tiny_encoder, signals, f"queries.generator.model={tiny_encoder}")
+    assert "no sequence-to-sequence model" in of(missing, "problem")["input"]

@@ -136,7 +136,8 @@ class _Doctor:
         writer = open_generator(spec, self.recipe.training.seed, self.signals).writer
         documented = spec.reads == "documents"
         some = (documents if documented else queries.texts)[:_WRITTEN]
-        count = min(spec.sources, collection.document_count if documented else queries.counts.get("real", 0))
+        real = [*queries.sources, *queries.held_out_sources].count("real")
+        count = min(spec.sources, collection.document_count if documented else real)
         before = time.perf_counter()
         writer.write(some)
         seconds = (time.perf_counter() - before) * count / len(some)

@@ -44,13 +44,15 @@ def nucleus_draw(logits: Tensor, chance: Tensor, top_p: float, temperature: floa
     total = ordered.double().cumsum(dim=-1)
     inside = (total - ordered < top_p) & (ordered > 0)  # the most probable token always is
     last = inside.sum(dim=-1, keepdim=True) - 1
-    aimed = chance[:, None].to(total) * total.gather(1, last)
+    aimed = chance[:, None] * total.gather(1, last)
     place = torch.minimum(torch.searchsorted(total, aimed, right=True), last)
     return tokens.gather(1, place).squeeze(1)
 
 
 class Draws:
     """A logits processor for greedy search: it leaves open the one token that was drawn.
+
+    It draws on the CPU, so that the accelerator's way to sort and sum decides nothing.
 
     Args:
         chance: (n, steps) float64, one row for each row of the batch.
@@ -64,6 +66,6 @@ class Draws:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (n, v) of the next token; -inf for all but one in each row."""
-        drawn = nucleus_draw(scores, self.chance[:, self.step].to(scores.device), self.top_p, self.temperature)
+        drawn = nucleus_draw(scores.cpu(), self.chance[:, self.step], self.top_p, self.temperature)
         self.step += 1
-        return scores.new_full(scores.shape, float("-inf")).scatter(1, drawn[:, None], 0.0)
+        return scores.new_full(scores.shape, float("-inf")).scatter(1, drawn[:, None].to(scores.device), 0.0)

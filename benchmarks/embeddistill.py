@@ -47,6 +47,12 @@ SYMMETRIC = {"symmetric": [], "symmetric, matching queries alone": [f"objectives
 _MINILM = "{family: scores, form: kl, documents: mined}, {family: match, form: l2, role: both}"
 _SCORES = "{{family: scores, form: kl, teacher: {0}}}"
 _MATCH = ", {{family: match, form: l2, role: both, teacher: {0}, count: 4}}"
+CROSS_SETTINGS = (
+    "student={kind: static, parameters: 2270000}",
+    "candidates={sources: [teacher, bm25, random], count: 15}",
+    "training={epochs: 30, max_texts_per_batch: 64, select: last}",
+    "queries.held_out=100",
+)
 CROSS = {
     "student of MiniLM's vectors": _MINILM,
     "student of cls scores": _SCORES.format("cls"),
@@ -183,7 +189,7 @@ class Bench:
                     {"kind": kind, "name": name, "model": str(self.taught(kind) / "model")}
                     for name, kind in (("cls", "cross-encoder"), ("dual", "dual-pooled"))
                 ]
-                settings = [f"scorers={json.dumps(scorers)}", f"objectives=[{CROSS[arm]}]"]
+                settings = [f"scorers={json.dumps(scorers)}", f"objectives=[{CROSS[arm]}]", *CROSS_SETTINGS]
                 self.distil("nfcorpus", arm, seed, "embeddistill-dual-pooled", settings)
 
     def taught(self, kind: str) -> Path:

@@ -20,7 +20,7 @@ from .mining import (
 from .mixing import lists, merge, sample
 from .nearest import nearest
 from .saved import saved_ranking
-from .scoring import pair_scores, rescore, worst_scores
+from .scoring import list_scores, pair_scores, rescore, worst_scores
 from .table import Candidates, Provenance, document_digest, load_candidates
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "drop_near_duplicates",
     "keep_first",
     "known_positives",
+    "list_scores",
     "lists",
     "load_candidates",
     "merge",

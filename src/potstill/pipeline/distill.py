@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..candidates import list_scores
 from ..collection import Collection, open_collection
 from ..progress import say, warn
 from ..queries import GENERATED, TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
-from .lists import list_scores, positives_of, training_lists
+from .lists import positives_of, training_lists
 from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled, with_defaults
@@ -144,6 +145,9 @@ class _Run:
             return material
         lists, lines = found
         self.tell("candidates", lines)
+        reference = None
+        if panel.scorers:
+            reference = list_scores(material.targets.all(), material.documents.gather, lists, teacher.metric)
         heard = hear(
             panel,
             recipe.objectives,
@@ -151,7 +155,7 @@ class _Run:
             queries.texts,
             lists,
             positives_of(queries),
-            list_scores(material.targets.gather, material.documents.gather, lists, teacher.metric),
+            reference,
             unit=task.query_tower.normalize,
             signals=self.signals,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..candidates.vectors import unit
 from ..collection import Collection
 from ..evaluation import exact_search, measure, overlap
 from ..evaluation.search import Documents
@@ -128,11 +129,14 @@ class Validation:
             documents = encode(task.document_tower, self.document_tokens)
         found = exact_search(student, documents, 10, metric=self.metric)
         shared = float(overlap(self.teacher, found, min(10, found.rows.shape[1])).mean())
-        unit = student / np.maximum(np.linalg.norm(student, axis=1, keepdims=True), 1e-12)
-        goal = self.targets / np.maximum(np.linalg.norm(self.targets, axis=1, keepdims=True), 1e-12)
-        mean = unit.mean(axis=0)
+        direction = unit(student)
+        mean = direction.mean(axis=0)
         self.last_similarity = float(mean @ mean)
-        measures = {"cosine": float((unit * goal).sum(axis=1).mean()), "overlap@10": shared, "score": shared}
+        measures = {
+            "cosine": float((direction * unit(self.targets)).sum(axis=1).mean()),
+            "overlap@10": shared,
+            "score": shared,
+        }
         if self.dev is not None:
             ids, tokens, qrels, document_ids = self.dev
             ranking = exact_search(encode(task.query_tower, tokens), documents, 100, metric=self.metric)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..candidates import list_scores
+from ..candidates.vectors import Gather
 from ..collection import Collection
 from ..errors import InputError
 from ..evaluation import exact_search
@@ -27,10 +29,6 @@ if TYPE_CHECKING:
     from ..training.task import Task
 
 CANDIDATES = 16  # documents that scores are compared over
-_AT_ONCE = 512  # queries whose candidates' vectors are held
-
-Gather = Callable[[np.ndarray], np.ndarray]
-"""(n,) rows -> (n, d) float32 vectors."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,7 @@ class VectorScores:
 
     def __call__(self, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Scores (n, c) float32 of documents `candidates` (n, c) for training queries `rows` (n,); -inf for row -1."""
-        found = np.full(candidates.shape, -np.inf, dtype=np.float32)
-        for start in range(0, len(rows), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            there = candidates[part] >= 0
-            distinct, place = np.unique(candidates[part][there], return_inverse=True)
-            queries, documents = self._unit(self.queries(rows[part])), self._unit(self.documents(distinct))
-            query, _ = np.nonzero(there)
-            found[part][there] = np.einsum("nd,nd->n", queries[query], documents[place])
-        return found
-
-    def _unit(self, vectors: np.ndarray) -> np.ndarray:
-        if self.metric == "dot":
-            return vectors
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
+        return list_scores(self.queries(rows), self.documents, candidates, self.metric, empty=-np.inf)
 
 
 def needs_student(spec: QueriesSpec) -> bool:

@@ -12,7 +12,6 @@ from ..collection import Collection
 from ..evaluation.search import Metric
 from ..queries import TrainingQueries
 from ..recipe import Recipe
-from .objectives import needs_lists
 from .vectors import Vectors
 
 FOLDER = "candidates"
@@ -20,7 +19,7 @@ FOLDER = "candidates"
 
 def wanted(recipe: Recipe) -> bool:
     """Whether some objective reads lists."""
-    return any(spec.documents == "mined" or needs_lists(spec) for spec in recipe.objectives)
+    return any(spec.documents == "mined" or spec.needs_lists for spec in recipe.objectives)
 
 
 def positives_of(queries: TrainingQueries) -> np.ndarray | None:

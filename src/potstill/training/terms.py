@@ -108,8 +108,7 @@ def _refuse(spec: ObjectiveSpec, where: str) -> None:
         )
     if spec.keep_wrong is not None and spec.family != "scores":
         raise InputError("the error filter is for scores of a teacher", where=f"{where}.keep_wrong", fix="leave it out")
-    lists = spec.teacher is not None or spec.form == "margin-mse"
-    if spec.family == "scores" and lists and spec.documents not in ("auto", "mined"):
+    if spec.family == "scores" and spec.needs_lists and spec.documents not in ("auto", "mined"):
         why = "a scorer reads each query's own candidates" if spec.teacher else "margins are taken to a known positive"
         raise InputError(why, where=f"{where}.documents", fix="use documents: mined")
 

@@ -5,7 +5,7 @@ from .assembling import assemble, told, with_sources
 from .bm25 import Bm25Index
 from .copies import text_groups
 from .filtering import by_teacher_score, drop_copies, drop_near_duplicates, keep_first, skip_first
-from .language import analysis_of
+from .language import analysis_of, bm25_for, drawn_to_read
 from .mining import (
     Known,
     Search,
@@ -32,6 +32,7 @@ __all__ = [
     "Search",
     "analysis_of",
     "assemble",
+    "bm25_for",
     "by_chance",
     "by_ranking",
     "by_teacher_score",
@@ -39,6 +40,7 @@ __all__ = [
     "by_vectors_approximately",
     "by_words",
     "document_digest",
+    "drawn_to_read",
     "drop_copies",
     "drop_near_duplicates",
     "keep_first",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
@@ -63,6 +63,15 @@ class Collection:
             count += 1
         if count < len(self.document_ids):
             raise self._changed(self.source)
+
+    def texts(self, rows: Iterable[int] | None = None) -> Iterator[str]:
+        """Stream the full texts of documents, in order: of all, or of those with these row numbers.
+
+        Raises:
+            InputError: as `documents`.
+        """
+        wanted = None if rows is None else {int(row) for row in rows}
+        return (document.full for row, document in enumerate(self.documents()) if wanted is None or row in wanted)
 
     def qrels(self, split: str) -> Qrels:
         """Judgments of a split: query id -> document id -> grade, zeros included, in file order.

@@ -26,7 +26,7 @@ from .scorers import Panel, hear, open_panel
 from .vectors import Vectors, document_vectors, query_vectors
 
 if TYPE_CHECKING:
-    from ..students import Tower
+    from ..students import Tokens, Tower
     from ..training.task import Task
 
 STUDENT, STUDENT_DOCUMENTS, PACKED = "student", "student-documents", "student-packed"
@@ -79,10 +79,14 @@ class _Run:
         with record.timed("student"):
             task = build_task(recipe, collection, teacher, queries, panel)
         check_task(task, collection, teacher, queries)
+        from .fitting import document_tokens, fit
+
+        with record.timed("student"):
+            tokens = document_tokens(task, collection)
         with record.timed("teacher"):
             documents = document_vectors(teacher, collection, self.signals)
             targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
-            queries, targets = self.filtered(task, collection, queries, documents, targets)
+            queries, targets = self.filtered(task, queries, documents, targets, tokens)
             material = Material(
                 collection,
                 queries,
@@ -90,11 +94,10 @@ class _Run:
                 targets=targets,
                 held_out=query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries"),
                 teacher=" ".join(teacher.fingerprint(role).digest() for role in ("query", "document")),
+                document_tokens=tokens,
             )
             material = self.with_lists(material, teacher, panel, task)
         self.note(teacher, material)
-        from .fitting import fit
-
         with record.timed("training"):
             fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
@@ -119,10 +122,10 @@ class _Run:
         return queries
 
     def filtered(
-        self, task: Task, collection: Collection, queries: TrainingQueries, documents: Vectors, targets: Vectors
+        self, task: Task, queries: TrainingQueries, documents: Vectors, targets: Vectors, tokens: Tokens | None
     ) -> tuple[TrainingQueries, Vectors]:
         spec = self.recipe.queries
-        student = student_scores(task, collection, queries, documents) if needs_student(spec) else None
+        student = student_scores(task, queries, documents, tokens) if needs_student(spec) else None
         left, targets = filtered(queries, spec, documents, targets, task.metric, student=student)
         if left is not queries:
             say(f"queries: {len(left.texts):,} for training after the filters")

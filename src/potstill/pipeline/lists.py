@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +64,6 @@ def training_lists(
     ids = [f"training-{number}" for number in range(len(queries.texts))]
     names = collection.document_ids
     judged = {i: {names[row] for row in rows.tolist()} for i, rows in zip(ids, queries.positives, strict=True)}
-
-    def texts() -> Iterator[str]:
-        return (document.full for document in collection.documents())
-
     found = assemble(
         recipe.candidates,
         query_ids=ids,
@@ -76,7 +71,7 @@ def training_lists(
         query_vectors=targets.all(),
         documents=documents,
         document_ids=names,
-        document_texts=texts,
+        document_texts=collection.texts,
         positives=with_sources(ids, queries.documents, names, judged),
         metric=metric,
         seed=recipe.training.seed,

@@ -14,7 +14,6 @@ import numpy as np
 
 from ..candidates import list_scores
 from ..candidates.vectors import Gather
-from ..collection import Collection
 from ..errors import InputError
 from ..evaluation import exact_search
 from ..progress import say
@@ -22,10 +21,10 @@ from ..queries import GENERATED, TrainingQueries
 from ..queries.coverage import Coverage, coverage
 from ..queries.filters import TEMPERATURE, disagreement, entropy, found_again, picked, teacher_right, with_source
 from ..recipe import QueriesSpec
-from ..students.counting import chunks
 from .vectors import Vectors
 
 if TYPE_CHECKING:
+    from ..students import Tokens
     from ..training.task import Task
 
 CANDIDATES = 16  # documents that scores are compared over
@@ -143,17 +142,21 @@ def _worth(
     return teacher_right(said, thought, columns, temperature)
 
 
-def student_scores(task: Task, collection: Collection, queries: TrainingQueries, documents: Vectors) -> VectorScores:
-    """What a student, trained or not, makes of training queries; an asymmetric one has the teacher's documents."""
-    from ..students import Tokens
+def student_scores(task: Task, queries: TrainingQueries, documents: Vectors, held: Tokens | None) -> VectorScores:
+    """What a student, trained or not, makes of training queries; an asymmetric one has the teacher's documents.
+
+    Args:
+        task: the student.
+        queries: the training queries.
+        documents: the teacher's vectors of every document.
+        held: every document as the student reads it; None where the documents are the teacher's.
+    """
     from .fitting import encode
 
     tokens = task.query_tower.tokens(queries.texts, "query")
     tower = task.document_tower
-    if tower is None:
+    if tower is None or held is None:
         return VectorScores(lambda rows: encode(task.query_tower, tokens.select(rows)), documents.gather, task.metric)
-    blocks = chunks((document.full for document in collection.documents()), 4096)
-    held = Tokens.join(tower.tokens(block, "document") for block in blocks)
     return VectorScores(
         lambda rows: encode(task.query_tower, tokens.select(rows)),
         lambda rows: encode(tower, held.select(rows)),

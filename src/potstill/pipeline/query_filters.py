@@ -16,9 +16,9 @@ from ..candidates import list_scores
 from ..candidates.vectors import Gather
 from ..errors import InputError
 from ..evaluation import exact_search
+from ..evaluation.coverage import Coverage, coverage
 from ..progress import say
 from ..queries import GENERATED, TrainingQueries
-from ..queries.coverage import Coverage, coverage
 from ..queries.filters import TEMPERATURE, disagreement, entropy, found_again, picked, teacher_right, with_source
 from ..recipe import QueriesSpec
 from .vectors import Vectors

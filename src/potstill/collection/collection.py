@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from .checking import Checked, check
@@ -72,6 +73,16 @@ class Collection:
         """
         wanted = None if rows is None else {int(row) for row in rows}
         return (document.full for row, document in enumerate(self.documents()) if wanted is None or row in wanted)
+
+    def about(self) -> dict[str, Any]:
+        """What records say of it, as JSON values."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "documents": self.document_count,
+            "fingerprint": self.fingerprint(),
+            "notes": self.notes.lines(),
+        }
 
     def qrels(self, split: str) -> Qrels:
         """Judgments of a split: query id -> document id -> grade, zeros included, in file order.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..candidates import list_scores
 from ..collection import Collection, open_collection
-from ..progress import say, warn
+from ..progress import say
 from ..queries import GENERATED, TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
@@ -217,13 +217,7 @@ class _Run:
         collection, queries = material.collection, material.queries
         documents, targets = material.documents, material.targets
         self.record.data |= {
-            "collection": {
-                "name": collection.name,
-                "source": collection.source,
-                "documents": collection.document_count,
-                "fingerprint": collection.fingerprint(),
-                "notes": collection.notes.lines(),
-            },
+            "collection": collection.about(),
             "teacher": {
                 "name": teacher.name,
                 "dimensions": teacher.dimensions,
@@ -269,9 +263,8 @@ class _Run:
             say(f"{topic}: {line}")
 
     def warn_of(self, warnings: list[str]) -> None:
-        self.record.data["warnings"].extend(warnings)
         for line in warnings:
-            warn(line)
+            self.record.warn(line)
 
     def report(self) -> None:
         from ..report import write_card, write_report

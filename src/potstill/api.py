@@ -145,12 +145,13 @@ def teach(
     }
     path = Path(out)
     from .pipeline import teach as pipeline
+    from .pipeline.teach_record import SPEC
 
     if resume:
         from .pipeline.runfolder import recorded
 
-        recorded(path, pipeline.SPEC)
-    source = path / pipeline.SPEC if resume else None
+        recorded(path, SPEC)
+    source = path / SPEC if resume else None
     if kind == "generator":
         from .pipeline.teach_generator import teach_generator
 

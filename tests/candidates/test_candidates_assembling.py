@@ -386,7 +386,7 @@ def test_no_judged_positive_of_scifact_is_mined(data, monkeypatch):
         indexes.append(Bm25Index(*texts, **settings))
         return indexes[-1]
 
-    monkeypatch.setattr(assembling, "Bm25Index", kept)
+    monkeypatch.setattr("potstill.candidates.language.Bm25Index", kept)
     found = assemble(
         CandidatesSpec(sources=("bm25",), depth=20, count=15),
         query_ids=queries,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from potstill.candidates import Candidates, Provenance, pair_scores, rescore, scoring, worst_scores
+from potstill.candidates import Candidates, Provenance, list_scores, pair_scores, rescore, scoring, worst_scores
 from potstill.errors import InputError
 
 rng = np.random.default_rng(0)
@@ -31,6 +31,17 @@ def test_scores_are_products_whatever_the_blocks(metric, monkeypatch):
     for i in (3, 44, 99):
         alone = pair_scores(QUERIES, DOCUMENTS.__getitem__, query[i : i + 1], row[i : i + 1], metric)
         assert alone[0] == scores[i]
+
+
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+@pytest.mark.parametrize("empty", [np.nan, -np.inf])
+def test_scores_of_lists(metric, empty):
+    rows = np.array([[3, 4, -1], [0, 1, 2], [-1, -1, -1], [-1, 5, 5], [19, 2, -1]])
+    scores = list_scores(QUERIES, DOCUMENTS.__getitem__, rows, metric, empty=empty)
+    want = np.where(rows < 0, empty, np.take_along_axis(plain(metric), np.maximum(rows, 0), axis=1))
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, want, atol=1e-6)
+    assert scores[3, 1] == scores[3, 2]
 
 
 def test_candidates_of_all_sources_get_the_teachers_scores():

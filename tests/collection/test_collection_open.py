@@ -256,3 +256,12 @@ def test_importing_is_light() -> None:
         "import sys, potstill.collection; print(sorted({'pyarrow', 'datasets', 'torch', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_texts_of_all_documents_or_of_some_in_the_collections_order(beir: Path) -> None:
+    collection = open_collection(beir)
+    whole = [document.full for document in collection.documents()]
+    assert list(collection.texts()) == whole
+    last = len(whole) - 1
+    assert list(collection.texts([last, 0])) == [whole[0], whole[last]]
+    assert list(collection.texts([])) == []

@@ -5,7 +5,7 @@ from .assembling import assemble, check_sources, told, with_sources
 from .bm25 import Bm25Index
 from .copies import text_groups
 from .filtering import by_teacher_score, drop_copies, drop_near_duplicates, keep_first, skip_first
-from .language import analysis_of
+from .language import analysis_of, bm25_for, drawn_to_read
 from .mining import (
     Known,
     Search,
@@ -20,7 +20,7 @@ from .mining import (
 from .mixing import lists, merge, sample
 from .nearest import nearest
 from .saved import saved_ranking
-from .scoring import pair_scores, rescore, worst_scores
+from .scoring import list_scores, pair_scores, rescore, worst_scores
 from .table import Candidates, Provenance, document_digest, load_candidates
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Search",
     "analysis_of",
     "assemble",
+    "bm25_for",
     "by_chance",
     "by_ranking",
     "by_teacher_score",
@@ -40,10 +41,12 @@ __all__ = [
     "by_words",
     "check_sources",
     "document_digest",
+    "drawn_to_read",
     "drop_copies",
     "drop_near_duplicates",
     "keep_first",
     "known_positives",
+    "list_scores",
     "lists",
     "load_candidates",
     "merge",

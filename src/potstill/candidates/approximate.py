@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError, MissingExtra
 from .mining import Search
 from .nearest import nearest
-from .scoring import pair_scores
+from .scoring import list_scores
 from .vectors import Metric, Vectors, gatherer, in_chunks, unit
 
 _TRAINED_ON = 64  # documents a list, to place its centre by
@@ -162,11 +162,7 @@ class ApproximateIndex:
         for i, left_out in enumerate(exclude):
             if len(left_out):
                 found[i][np.isin(found[i], left_out)] = -1
-        query, column = np.nonzero(found >= 0)
-        values = np.full(found.shape, -np.inf, dtype=np.float32)
-        values[query, column] = pair_scores(
-            queries, gatherer(self._documents), query, found[query, column], self._metric
-        )
+        values = list_scores(queries, gatherer(self._documents), found, self._metric, empty=-np.inf)
         order = np.lexsort((found, -values), axis=1)[:, :k]
         rows[:, : order.shape[1]] = np.take_along_axis(found, order, axis=1)
         scores[:, : order.shape[1]] = np.take_along_axis(values, order, axis=1)

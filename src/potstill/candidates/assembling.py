@@ -11,11 +11,10 @@ import numpy as np
 from ..errors import InputError
 from ..recipe import CandidatesSpec
 from .approximate import ApproximateIndex, by_vectors_approximately, require_faiss
-from .bm25 import Bm25Index
 from .copies import text_groups
 from .filtering import by_teacher_score, drop_copies, drop_near_duplicates, keep_first, skip_first
-from .language import analysis_of
-from .mining import Known, Search, by_chance, by_ranking, by_vectors, by_words, known_positives, mine, positive_ids
+from .language import bm25_for, drawn_to_read
+from .mining import Search, by_chance, by_ranking, by_vectors, by_words, known_positives, mine, positive_ids
 from .mixing import merge
 from .saved import require_there, saved_ranking
 from .scoring import rescore, worst_scores
@@ -23,7 +22,6 @@ from .table import Candidates
 from .vectors import Metric, Vectors, gatherer, in_chunks
 
 _WORTH_AN_INDEX = 10_000  # fewer documents are searched exactly, which takes no longer
-_LANGUAGE_SAMPLE = 2_000
 
 
 def assemble(
@@ -94,12 +92,11 @@ def assemble(
         if source == "teacher":
             return _by_teacher(spec, queries, documents, metric, seed, teacher)
         if source == "bm25":
-            analysis, language = analysis_of(sample)
-            index = Bm25Index(document_texts(), analysis=analysis, language=language)
+            index = bm25_for(document_texts(), sample)
             return by_words(query_texts, index), index.settings
         if source == "random":
             return by_chance(len(document_ids), seed), {"seed": seed}
-        rows, scores, settings = saved_ranking(Path(source), query_ids, document_ids, spec.depth + _most(known))
+        rows, scores, settings = saved_ranking(Path(source), query_ids, document_ids, spec.depth + known.most)
         return by_ranking(rows, scores), settings
 
     parts = []
@@ -214,7 +211,7 @@ def _by_teacher(
 def _read_texts(texts: Callable[[], Iterable[str]], count: int, seed: int) -> tuple[np.ndarray, list[str]]:
     """One pass: which documents have the same text, and a sample of texts to tell the language by."""
     chosen = np.zeros(count, dtype=bool)
-    chosen[np.random.default_rng(seed).choice(count, min(count, _LANGUAGE_SAMPLE), replace=False)] = True
+    chosen[drawn_to_read(count, seed)] = True
     sample: list[str] = []
 
     def passing() -> Iterable[str]:
@@ -227,7 +224,3 @@ def _read_texts(texts: Callable[[], Iterable[str]], count: int, seed: int) -> tu
     if len(groups) != count:
         raise ValueError(f"document_texts gives {len(groups)} texts for {count} ids")
     return groups, sample
-
-
-def _most(known: Known) -> int:
-    return max((len(rows) for rows in known.all), default=0)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .bm25 import UNSPACED, WORD, Analysis, stop_words
+import numpy as np
+
+from .bm25 import UNSPACED, WORD, Analysis, Bm25Index, stop_words
 
 _LETTER = re.compile(r"[\w\u0e00-\u0e7f]")
 _UNSPACED_SHARE = 0.2  # of all letters and digits; names in Latin letters are common in Japanese and Chinese texts
 _STOP_WORD_SHARE = 0.15  # of all words; running text of the right language has 0.2 to 0.5, of another about 0.1 at most
 _CHARACTERS = 1_000  # read of each text
+_TEXTS = 2_000  # that say which language a collection is in
 
 
 def analysis_of(texts: Iterable[str]) -> tuple[Analysis, str | None]:
@@ -39,3 +42,19 @@ def analysis_of(texts: Iterable[str]) -> tuple[Analysis, str | None]:
     if hits.get(best, 0) < max(_STOP_WORD_SHARE * words, 1.5 * hits.get("english", 0)):
         best = "english"
     return "words", best
+
+
+def drawn_to_read(count: int, seed: int) -> np.ndarray:
+    """Rows of the documents that `analysis_of` should read, of so many; at most 2,000, rising."""
+    return np.sort(np.random.default_rng(seed).choice(count, min(count, _TEXTS), replace=False))
+
+
+def bm25_for(documents: Iterable[str], sample: Iterable[str]) -> Bm25Index:
+    """An index that reads texts as `analysis_of` a sample of them finds.
+
+    Args:
+        documents: full texts in the order of the collection, looked at once.
+        sample: some of them.
+    """
+    analysis, language = analysis_of(sample)
+    return Bm25Index(documents, analysis=analysis, language=language)

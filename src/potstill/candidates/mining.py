@@ -83,6 +83,11 @@ class Known:
         """Both together: what is never a negative."""
         return [np.concatenate(pair) for pair in zip(self.rows, self.copies, strict=True)]
 
+    @property
+    def most(self) -> int:
+        """Of the query that has most of both."""
+        return max((len(rows) for rows in self.all), default=0)
+
 
 def known_positives(
     query_ids: Sequence[str],

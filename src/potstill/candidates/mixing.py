@@ -52,9 +52,9 @@ def merge(parts: Sequence[Candidates], k: int | None = None) -> Candidates:
     width = deepest * len(parts)
     merged = replace(
         first,
-        rows=rows.reshape(-1, width),
-        scores=scores.reshape(-1, width),
-        source=source.reshape(-1, width),
+        rows=rows.reshape(len(first), width),
+        scores=scores.reshape(len(first), width),
+        source=source.reshape(len(first), width),
         provenance=tuple(provenance for part in parts for provenance in part.provenance),
     )
     merged = merged.without({"repeated": repeats(merged.rows)})

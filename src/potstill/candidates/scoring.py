@@ -1,4 +1,4 @@
-"""The teacher's scores of chosen pairs, from its vectors: so that candidates of all sources have comparable ones."""
+"""Scores of chosen pairs and of lists, from vectors: so that candidates of all sources have comparable ones."""
 
 from __future__ import annotations
 
@@ -59,6 +59,27 @@ def pair_scores(
     return scores
 
 
+def list_scores(
+    queries: np.ndarray, gather: Gather, rows: np.ndarray, metric: Metric = "dot", *, empty: float = np.nan
+) -> np.ndarray:
+    """Scores of each query with the documents of its list; see `pair_scores`.
+
+    Args:
+        queries: (n, d) vectors, one of each list.
+        gather: vectors of documents.
+        rows: (n, c) documents, -1 where there is none.
+        metric: inner product, or cosine.
+        empty: stands where there is no document.
+
+    Returns:
+        (n, c) float32.
+    """
+    scores = np.full(rows.shape, empty, dtype=np.float32)
+    query, column = np.nonzero(rows >= 0)
+    scores[query, column] = pair_scores(queries, gather, query, rows[query, column], metric)
+    return scores
+
+
 def rescore(
     candidates: Candidates, queries: np.ndarray, gather: Gather, metric: Metric = "dot", *, scored_by: str = "teacher"
 ) -> Candidates:
@@ -73,12 +94,9 @@ def rescore(
     """
     if len(queries) != len(candidates):
         raise ValueError(f"vectors of {len(queries)} queries for candidates of {len(candidates)}")
-    scores = np.full(candidates.rows.shape, -np.inf, dtype=np.float32)
-    query, column = np.nonzero(candidates.mask)
-    scores[query, column] = pair_scores(queries, gather, query, candidates.rows[query, column], metric)
     return replace(
         candidates,
-        scores=scores,
+        scores=list_scores(queries, gather, candidates.rows, metric, empty=-np.inf),
         provenance=tuple(
             replace(provenance, settings={**provenance.settings, "scored_by": scored_by})
             for provenance in candidates.provenance

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from .checking import Checked, check
@@ -63,6 +64,25 @@ class Collection:
             count += 1
         if count < len(self.document_ids):
             raise self._changed(self.source)
+
+    def texts(self, rows: Iterable[int] | None = None) -> Iterator[str]:
+        """Stream the full texts of documents, in order: of all, or of those with these row numbers.
+
+        Raises:
+            InputError: as `documents`.
+        """
+        wanted = None if rows is None else {int(row) for row in rows}
+        return (document.full for row, document in enumerate(self.documents()) if wanted is None or row in wanted)
+
+    def about(self) -> dict[str, Any]:
+        """What records say of it, as JSON values."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "documents": self.document_count,
+            "fingerprint": self.fingerprint(),
+            "notes": self.notes.lines(),
+        }
 
     def qrels(self, split: str) -> Qrels:
         """Judgments of a split: query id -> document id -> grade, zeros included, in file order.

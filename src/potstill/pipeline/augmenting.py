@@ -21,7 +21,7 @@ def check_augment(recipe: Recipe, teacher: VectorTeacher) -> None:
     Raises:
         InputError: the teacher has no transformer here, or the student has entries of its own.
     """
-    if not (recipe.augment.mix or recipe.augment.disagree):
+    if not recipe.augment.wanted:
         return
     from ..training.live_teacher import LiveTeacher
 
@@ -57,7 +57,7 @@ def augmentation(
     Raises:
         InputError: teacher and student cannot read the same made inputs.
     """
-    if not (recipe.augment.mix or recipe.augment.disagree):
+    if not recipe.augment.wanted:
         return None
     from ..objectives.embedding import EmbeddingMatch
     from ..training.augmentation import Augmentation

@@ -32,8 +32,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     parse_measures(recipe.evaluate.measures)
     for number, spec in enumerate(recipe.objectives):
-        judged = spec.family == "contrastive" or spec.form == "margin-mse" or spec.keep_wrong is not None
-        if judged and recipe.queries.judgments is None:
+        if spec.needs_judgments and recipe.queries.judgments is None:
             raise InputError(
                 "this objective needs queries with a document that they were judged to fit, and no judgments are read",
                 where=f"objectives.{number}",

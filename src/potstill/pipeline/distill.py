@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..candidates import list_scores
 from ..collection import Collection, open_collection
-from ..progress import say, warn
+from ..progress import say
 from ..queries import GENERATED, TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
-from .lists import list_scores, positives_of, training_lists
+from .lists import positives_of, training_lists
 from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled, with_defaults
@@ -25,7 +26,7 @@ from .scorers import Panel, hear, open_panel
 from .vectors import Vectors, document_vectors, query_vectors
 
 if TYPE_CHECKING:
-    from ..students import Tower
+    from ..students import Tokens, Tower
     from ..training.task import Task
 
 STUDENT, STUDENT_DOCUMENTS, PACKED = "student", "student-documents", "student-packed"
@@ -79,10 +80,14 @@ class _Run:
         with record.timed("student"):
             task = build_task(recipe, collection, teacher, queries, panel)
         check_task(task, collection, teacher, queries)
+        from .fitting import document_tokens, fit
+
+        with record.timed("student"):
+            tokens = document_tokens(task, collection)
         with record.timed("teacher"):
             documents = document_vectors(teacher, collection, self.signals)
             targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
-            queries, targets = self.filtered(task, collection, queries, documents, targets)
+            queries, targets = self.filtered(task, queries, documents, targets, tokens)
             material = Material(
                 collection,
                 queries,
@@ -90,11 +95,10 @@ class _Run:
                 targets=targets,
                 held_out=query_vectors(teacher, queries.held_out, self.signals, "teacher: held-out queries"),
                 teacher=" ".join(teacher.fingerprint(role).digest() for role in ("query", "document")),
+                document_tokens=tokens,
             )
             material = self.with_lists(material, teacher, panel, task)
         self.note(teacher, material)
-        from .fitting import fit
-
         with record.timed("training"):
             fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
@@ -119,10 +123,10 @@ class _Run:
         return queries
 
     def filtered(
-        self, task: Task, collection: Collection, queries: TrainingQueries, documents: Vectors, targets: Vectors
+        self, task: Task, queries: TrainingQueries, documents: Vectors, targets: Vectors, tokens: Tokens | None
     ) -> tuple[TrainingQueries, Vectors]:
         spec = self.recipe.queries
-        student = student_scores(task, collection, queries, documents) if needs_student(spec) else None
+        student = student_scores(task, queries, documents, tokens) if needs_student(spec) else None
         left, targets = filtered(queries, spec, documents, targets, task.metric, student=student)
         if left is not queries:
             say(f"queries: {len(left.texts):,} for training after the filters")
@@ -145,6 +149,9 @@ class _Run:
             return material
         lists, lines = found
         self.tell("candidates", lines)
+        reference = None
+        if panel.scorers:
+            reference = list_scores(material.targets.all(), material.documents.gather, lists, teacher.metric)
         heard = hear(
             panel,
             recipe.objectives,
@@ -152,7 +159,7 @@ class _Run:
             queries.texts,
             lists,
             positives_of(queries),
-            list_scores(material.targets.gather, material.documents.gather, lists, teacher.metric),
+            reference,
             unit=task.query_tower.normalize,
             signals=self.signals,
         )
@@ -211,13 +218,7 @@ class _Run:
         collection, queries = material.collection, material.queries
         documents, targets = material.documents, material.targets
         self.record.data |= {
-            "collection": {
-                "name": collection.name,
-                "source": collection.source,
-                "documents": collection.document_count,
-                "fingerprint": collection.fingerprint(),
-                "notes": collection.notes.lines(),
-            },
+            "collection": collection.about(),
             "teacher": {
                 "name": teacher.name,
                 "dimensions": teacher.dimensions,
@@ -263,9 +264,8 @@ class _Run:
             say(f"{topic}: {line}")
 
     def warn_of(self, warnings: list[str]) -> None:
-        self.record.data["warnings"].extend(warnings)
         for line in warnings:
-            warn(line)
+            self.record.warn(line)
 
     def report(self) -> None:
         from ..report import write_card, write_report

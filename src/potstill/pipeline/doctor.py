@@ -78,7 +78,7 @@ class _Doctor:
         yield self._collection(collection, split)
         teacher = open_teacher(self.recipe.teacher)
         check_teacher(self.recipe, collection, teacher, split)
-        documents = [document.full for document in islice(collection.documents(), _PROBE)]
+        documents = list(islice(collection.texts(), _PROBE))
         yield self._teacher(teacher)
         if doubt := doubtful_index(teacher, collection):
             yield [Finding("warning", "index", doubt, "name the model that made the index, with its prompts")]
@@ -243,7 +243,7 @@ class _Doctor:
     def _some_documents(self, collection: Collection) -> list[str]:
         """Documents from all over the corpus: a store that was being filled holds its beginning alone."""
         step = max(1, collection.document_count // _LOOKED_UP)
-        return [document.full for document in islice(collection.documents(), 0, None, step)]
+        return list(islice(collection.texts(), 0, None, step))
 
     def _student(self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries) -> list[Finding]:
         task = build_task(self.recipe, collection, teacher, queries)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..candidates.vectors import unit
 from ..collection import Collection
 from ..evaluation import exact_search, measure, overlap
 from ..evaluation.search import Documents
 from ..objectives.functional import document_root
-from ..recipe import Recipe, Role
+from ..recipe import Recipe
 from ..students import Tokens, Tower
+from ..students.counting import chunks
 from ..training.data import StoredVectors, TrainingSet
 from ..training.loop import train
 from ..training.task import Task
@@ -29,6 +31,7 @@ from .preparation import unit_space
 _VALIDATION_DOCUMENTS = 20_000  # searched at each validation; more say little more about the student
 _OWN_VALIDATION_DOCUMENTS = 1_000  # the same where the student must encode them
 _BATCH_TOKENS = 16_384
+_TEXTS_AT_ONCE = 4_096
 _COLLAPSED = 0.9  # mean cosine between vectors of different texts, from which nothing can be told apart
 
 
@@ -62,27 +65,16 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
 
 def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
     """All that the loop reads, by row."""
-    collection, queries = material.collection, material.queries
-    documents, targets = material.documents, material.targets
+    queries, documents, targets = material.queries, material.documents, material.targets
     tokens = task.query_tower.tokens(queries.texts, "query")
-    document_tower = task.document_tower
-    document_tokens = None
     trained = np.empty(0, dtype=np.int64)
-    if document_tower is not None:
-        parts, block = [], []
-        for document in collection.documents():
-            block.append(document.full)
-            if len(block) == 4096:
-                parts.append(document_tower.tokens(block, "document"))
-                block = []
-        document_tokens = Tokens.join([*parts, document_tower.tokens(block, "document")])
-        if any(term.role != "query" for term in task.match_terms):
-            trained = np.arange(collection.document_count)
+    if task.document_tower is not None and any(term.role != "query" for term in task.match_terms):
+        trained = np.arange(len(documents))
     return TrainingSet(
         query_tokens=tokens,
         query_targets=StoredVectors(targets.table, targets.rows),
         documents=StoredVectors(documents.table, documents.rows),
-        document_tokens=document_tokens,
+        document_tokens=material.document_tokens,
         sources=queries.documents,
         mined=material.lists,
         positives=positives_of(queries),
@@ -97,8 +89,7 @@ class Validation:
 
     def __init__(self, recipe: Recipe, task: Task, material: Material) -> None:
         collection, documents = material.collection, material.documents
-        own = task.document_tower is not None
-        most = _OWN_VALIDATION_DOCUMENTS if own else _VALIDATION_DOCUMENTS
+        most = _VALIDATION_DOCUMENTS if task.document_tower is None else _OWN_VALIDATION_DOCUMENTS
         count = len(documents)
         chosen = np.arange(count)
         by_dev = recipe.training.select == "dev"
@@ -109,7 +100,9 @@ class Validation:
         self.targets = material.held_out.all()
         # All documents of a large corpus are read chunk by chunk at every search, not held.
         self.documents = documents if len(chosen) > _VALIDATION_DOCUMENTS else documents.gather(chosen)
-        self.document_tokens = _tokens_of(collection, chosen, task.document_tower) if own else None
+        self.document_tokens = material.document_tokens
+        if self.document_tokens is not None and len(chosen) < count:
+            self.document_tokens = self.document_tokens.select(chosen)
         self.teacher = exact_search(self.targets, self.documents, 10, metric=self.metric)
         self.dev: tuple[list[str], Tokens, Any, Sequence[str]] | None = None
         if by_dev:
@@ -128,11 +121,14 @@ class Validation:
             documents = encode(task.document_tower, self.document_tokens)
         found = exact_search(student, documents, 10, metric=self.metric)
         shared = float(overlap(self.teacher, found, min(10, found.rows.shape[1])).mean())
-        unit = student / np.maximum(np.linalg.norm(student, axis=1, keepdims=True), 1e-12)
-        goal = self.targets / np.maximum(np.linalg.norm(self.targets, axis=1, keepdims=True), 1e-12)
-        mean = unit.mean(axis=0)
+        direction = unit(student)
+        mean = direction.mean(axis=0)
         self.last_similarity = float(mean @ mean)
-        measures = {"cosine": float((unit * goal).sum(axis=1).mean()), "overlap@10": shared, "score": shared}
+        measures = {
+            "cosine": float((direction * unit(self.targets)).sum(axis=1).mean()),
+            "overlap@10": shared,
+            "score": shared,
+        }
         if self.dev is not None:
             ids, tokens, qrels, document_ids = self.dev
             ranking = exact_search(encode(task.query_tower, tokens), documents, 100, metric=self.metric)
@@ -157,12 +153,12 @@ def encode(tower: Tower, tokens: Tokens) -> np.ndarray:
     return out
 
 
-def _tokens_of(collection: Collection, chosen: np.ndarray, tower: Tower | None) -> Tokens:
-    assert tower is not None
-    role: Role = "document"
-    wanted = set(chosen.tolist())
-    texts = [document.full for number, document in enumerate(collection.documents()) if number in wanted]
-    return tower.tokens(texts, role)
+def document_tokens(task: Task, collection: Collection) -> Tokens | None:
+    """Every document as the student reads it, in the collection's order; None where the documents are the teacher's."""
+    tower = task.document_tower
+    if tower is None:
+        return None
+    return Tokens.join(tower.tokens(block, "document") for block in chunks(collection.texts(), _TEXTS_AT_ONCE))
 
 
 def warnings_of(data: TrainingSet, validation: Validation, task: Task) -> list[str]:

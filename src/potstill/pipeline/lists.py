@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,14 @@ from ..collection import Collection
 from ..evaluation.search import Metric
 from ..queries import TrainingQueries
 from ..recipe import Recipe
-from .objectives import needs_lists
 from .vectors import Vectors
 
 FOLDER = "candidates"
-Gather = Callable[[np.ndarray], np.ndarray]
-"""`(n,)` rows -> `(n, d)` vectors."""
-
-_AT_ONCE = 256  # lists whose document vectors are held at a time
 
 
 def wanted(recipe: Recipe) -> bool:
     """Whether some objective reads lists."""
-    return any(spec.documents == "mined" or needs_lists(spec) for spec in recipe.objectives)
+    return any(spec.documents == "mined" or spec.needs_lists for spec in recipe.objectives)
 
 
 def positives_of(queries: TrainingQueries) -> np.ndarray | None:
@@ -70,10 +64,6 @@ def training_lists(
     ids = [f"training-{number}" for number in range(len(queries.texts))]
     names = collection.document_ids
     judged = {i: {names[row] for row in rows.tolist()} for i, rows in zip(ids, queries.positives, strict=True)}
-
-    def texts() -> Iterator[str]:
-        return (document.full for document in collection.documents())
-
     found = assemble(
         recipe.candidates,
         query_ids=ids,
@@ -81,7 +71,7 @@ def training_lists(
         query_vectors=targets.all(),
         documents=documents,
         document_ids=names,
-        document_texts=texts,
+        document_texts=collection.texts,
         positives=with_sources(ids, queries.documents, names, judged),
         metric=metric,
         seed=recipe.training.seed,
@@ -89,28 +79,3 @@ def training_lists(
     )
     found.save(run / FOLDER)
     return lists(found, queries.documents, recipe.candidates.count), told(found)
-
-
-def list_scores(queries: Gather, documents: Gather, lists: np.ndarray, metric: Metric) -> np.ndarray:
-    """Score each query with the documents of its list.
-
-    Args:
-        queries: gives vectors of queries by row, those of list i for row i.
-        documents: gives vectors of documents by row.
-        lists: `(q, c)` document rows, -1 where there is none.
-        metric: how vectors are compared.
-
-    Returns:
-        `(q, c)` float32; NaN where there is no document.
-    """
-    found = np.full(lists.shape, np.nan, dtype=np.float32)
-    for start in range(0, len(lists), _AT_ONCE):
-        rows = lists[start : start + _AT_ONCE]
-        asked = queries(np.arange(start, start + len(rows)))
-        vectors = documents(np.maximum(rows, 0).reshape(-1)).reshape(*rows.shape, -1)
-        if metric == "cosine":
-            asked = asked / np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-12)
-        some = np.einsum("nd,ncd->nc", asked, vectors)
-        found[start : start + len(rows)] = np.where(rows >= 0, some, np.nan)
-    return found

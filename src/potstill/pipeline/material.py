@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from ..queries import TrainingQueries
 from ..texts import digest
 from .scorers import Heard
 from .vectors import Vectors
+
+if TYPE_CHECKING:
+    from ..students import Tokens
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Material:
         lists: `(q, c)` each training query's own documents, a positive first where one is known; None: not needed.
         heard: what the scorers say of these.
         scorers: digests of what made their scores, by name.
+        document_tokens: every document as the student reads it; None where it encodes none.
     """
 
     collection: Collection
@@ -40,6 +45,7 @@ class Material:
     lists: np.ndarray | None = None
     heard: Heard = field(default_factory=Heard)
     scorers: Mapping[str, str] = field(default_factory=dict)
+    document_tokens: Tokens | None = None
 
     def identity(self) -> dict[str, str]:
         """What decides a training beside its recipe, by name: contents, not the names of files that may change."""

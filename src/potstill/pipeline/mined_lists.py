@@ -6,10 +6,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..candidates import Bm25Index, Candidates, Search, by_vectors, by_words, merge, mine
+from ..candidates import (
+    Candidates,
+    Search,
+    bm25_for,
+    by_ranking,
+    by_vectors,
+    by_words,
+    drawn_to_read,
+    known_positives,
+    merge,
+    mine,
+    skip_first,
+)
 from ..collection import Collection
 from ..progress import say
 from ..recipe import TeacherSpec, TeachSpec
@@ -42,7 +55,7 @@ def miners_of(spec: TeachSpec) -> tuple[str, ...]:
     """What finds candidates: as asked, or the base where it is a model of vectors, or BM25."""
     if spec.miner:
         return tuple(dict.fromkeys(spec.miner))
-    if _gives_vectors(spec.base):
+    if _gives_vectors(spec.base, spec.revision):
         return (spec.base,)
     say(f"mining: {spec.base} is no model of vectors, so BM25 finds the negatives; --miner names another")
     return (BM25,)
@@ -56,62 +69,48 @@ def mine_lists(collection: Collection, judged: Judged, spec: TeachSpec, signals:
     """
     train, held_out = list(judged.train), list(judged.held_out)
     texts = [collection.queries[query] for query in (*train, *held_out)]
+    documents = collection.document_ids
+    known = known_positives(train, documents, judged.train)
+    # One search finds what the miner meets and, without the known positives among it, the negatives.
+    depth, rerank = min(spec.depth + spec.skip, len(documents)), min(spec.rerank, len(documents))
+    deep = min(spec.depth + spec.skip + known.most, len(documents))
     miners = miners_of(spec)
     negatives, lists, met = [], [], []
     for miner in miners:
-        searches = _searches(miner, collection, texts, len(train), signals)
-        settings = {"miner": Path(miner).name, "depth": spec.depth, "skip": spec.skip}
+        of_train, of_held_out, settings = _searches(miner, collection, texts, len(train), spec, signals)
+        settings = {"miner": Path(miner).name, "depth": spec.depth, "skip": spec.skip, **settings}
         source = BM25 if miner == BM25 else "vectors"
-        found = mine(
-            searches[0],
-            train,
-            collection.document_ids,
-            min(spec.depth + spec.skip, collection.document_count),
-            source=source,
-            settings=settings,
-            positives=judged.train,
-        )
+        rows, scores = of_train(deep, [np.empty(0, dtype=np.int64)] * len(train))
         if spec.within_depth:
-            depth = min(spec.depth, collection.document_count)
-            met.append(mine(searches[0], train, collection.document_ids, depth, source=source, settings=settings).rows)
-        negatives.append(_after(found, spec.skip))
-        depth = min(spec.rerank, collection.document_count)
-        lists.append(mine(searches[1], held_out, collection.document_ids, depth, source=source, settings=settings))
+            met.append(rows[:, : spec.depth])
+        found = mine(
+            by_ranking(rows, scores), train, documents, depth, source=source, settings=settings, positives=known
+        )
+        negatives.append(skip_first(found, spec.skip))
+        lists.append(mine(of_held_out, held_out, documents, rerank, source=source, settings=settings))
     found_rows = np.concatenate(met, axis=1) if met else None
     return Mined(merge(negatives, spec.depth), merge(lists, spec.rerank), found_rows, miners)
 
 
 def _searches(
-    miner: str, collection: Collection, texts: Sequence[str], train: int, signals: Path | None
-) -> tuple[Search, Search]:
-    """Searches for the first `train` of the texts, and for the others."""
+    miner: str, collection: Collection, texts: Sequence[str], train: int, spec: TeachSpec, signals: Path | None
+) -> tuple[Search, Search, dict[str, Any]]:
+    """Searches for the first `train` of the texts, and for the others; and what made them, for the provenance."""
     if miner == BM25:
-        index = Bm25Index(document.full for document in collection.documents())
-        return by_words(texts[:train], index), by_words(texts[train:], index)
-    teacher = open_teacher(TeacherSpec(model=miner))
+        read = drawn_to_read(collection.document_count, spec.training.seed)
+        index = bm25_for(collection.texts(), collection.texts(read))
+        return by_words(texts[:train], index), by_words(texts[train:], index), index.settings
+    teacher = open_teacher(TeacherSpec(model=miner, revision=spec.revision if miner == spec.base else None))
     documents = document_vectors(teacher, collection, signals)
     vectors = query_vectors(teacher, texts, signals, "miner: judged queries").all()
     return (
         by_vectors(vectors[:train], documents, teacher.metric),
         by_vectors(vectors[train:], documents, teacher.metric),
+        {},
     )
 
 
-def _after(found: Candidates, skip: int) -> Candidates:
-    if not skip:
-        return found
-    return Candidates(
-        found.query_ids,
-        found.rows[:, skip:].copy(),
-        found.scores[:, skip:].copy(),
-        found.source[:, skip:].copy(),
-        found.provenance,
-        found.documents,
-        found.document_digest,
-    )
-
-
-def _gives_vectors(model: str) -> bool:
+def _gives_vectors(model: str, revision: str | None) -> bool:
     """Whether a model is a sentence-transformers model of vectors, by its `modules.json`."""
     name, local = find_model(model)
     try:
@@ -120,7 +119,7 @@ def _gives_vectors(model: str) -> bool:
         else:
             from huggingface_hub import hf_hub_download
 
-            path = Path(hf_hub_download(name, "modules.json"))
+            path = Path(hf_hub_download(name, "modules.json", revision=revision))
         kinds = [str(module["type"]).rpartition(".")[2] for module in json.loads(path.read_text(encoding="utf-8"))]
     except Exception:  # not there, not reachable, not whole: opening the base says what is wrong with it
         return False

@@ -31,13 +31,8 @@ def settled(recipe: Recipe, documents: int) -> tuple[ObjectiveSpec, ...]:
     """The objectives with `documents: auto` decided for a corpus of this many documents."""
     choice = "batch" if recipe.towers != "asymmetric" else "all" if documents <= _ALL else "sample"
     return tuple(
-        spec.model_copy(update={"documents": "mined" if needs_lists(spec) else choice})
+        spec.model_copy(update={"documents": "mined" if spec.needs_lists else choice})
         if spec.documents == "auto"
         else spec
         for spec in recipe.objectives
     )
-
-
-def needs_lists(spec: ObjectiveSpec) -> bool:
-    """Whether a term can only be computed on each query's own list of documents."""
-    return spec.teacher is not None or spec.form == "margin-mse"

@@ -86,11 +86,11 @@ def candidate_texts(collection: Collection, rows: np.ndarray) -> dict[int, str]:
     Raises:
         InputError: a row is not one of the collection's.
     """
-    wanted = set(np.unique(rows[rows >= 0]).tolist())
-    found = {row: document.full for row, document in enumerate(collection.documents()) if row in wanted}
+    wanted = np.unique(rows[rows >= 0]).tolist()
+    found = dict(zip(wanted, collection.texts(wanted), strict=False))  # the rows rise, so what is missing is the last
     if len(found) < len(wanted):
         raise InputError(
-            f"candidate row {max(wanted)} is no document: the collection has {collection.document_count:,}",
+            f"candidate row {wanted[-1]} is no document: the collection has {collection.document_count:,}",
             where=collection.source,
             fix="mine the candidates anew",
         )

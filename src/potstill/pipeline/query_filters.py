@@ -12,25 +12,22 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..collection import Collection
+from ..candidates import list_scores
+from ..candidates.vectors import Gather
 from ..errors import InputError
 from ..evaluation import exact_search
+from ..evaluation.coverage import Coverage, coverage
 from ..progress import say
 from ..queries import GENERATED, TrainingQueries
-from ..queries.coverage import Coverage, coverage
 from ..queries.filters import TEMPERATURE, disagreement, entropy, found_again, picked, teacher_right, with_source
 from ..recipe import QueriesSpec
-from ..students.counting import chunks
 from .vectors import Vectors
 
 if TYPE_CHECKING:
+    from ..students import Tokens
     from ..training.task import Task
 
 CANDIDATES = 16  # documents that scores are compared over
-_AT_ONCE = 512  # queries whose candidates' vectors are held
-
-Gather = Callable[[np.ndarray], np.ndarray]
-"""(n,) rows -> (n, d) float32 vectors."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +46,7 @@ class VectorScores:
 
     def __call__(self, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Scores (n, c) float32 of documents `candidates` (n, c) for training queries `rows` (n,); -inf for row -1."""
-        found = np.full(candidates.shape, -np.inf, dtype=np.float32)
-        for start in range(0, len(rows), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            there = candidates[part] >= 0
-            distinct, place = np.unique(candidates[part][there], return_inverse=True)
-            queries, documents = self._unit(self.queries(rows[part])), self._unit(self.documents(distinct))
-            query, _ = np.nonzero(there)
-            found[part][there] = np.einsum("nd,nd->n", queries[query], documents[place])
-        return found
-
-    def _unit(self, vectors: np.ndarray) -> np.ndarray:
-        if self.metric == "dot":
-            return vectors
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
+        return list_scores(self.queries(rows), self.documents, candidates, self.metric, empty=-np.inf)
 
 
 def needs_student(spec: QueriesSpec) -> bool:
@@ -159,17 +142,21 @@ def _worth(
     return teacher_right(said, thought, columns, temperature)
 
 
-def student_scores(task: Task, collection: Collection, queries: TrainingQueries, documents: Vectors) -> VectorScores:
-    """What a student, trained or not, makes of training queries; an asymmetric one has the teacher's documents."""
-    from ..students import Tokens
+def student_scores(task: Task, queries: TrainingQueries, documents: Vectors, held: Tokens | None) -> VectorScores:
+    """What a student, trained or not, makes of training queries; an asymmetric one has the teacher's documents.
+
+    Args:
+        task: the student.
+        queries: the training queries.
+        documents: the teacher's vectors of every document.
+        held: every document as the student reads it; None where the documents are the teacher's.
+    """
     from .fitting import encode
 
     tokens = task.query_tower.tokens(queries.texts, "query")
     tower = task.document_tower
-    if tower is None:
+    if tower is None or held is None:
         return VectorScores(lambda rows: encode(task.query_tower, tokens.select(rows)), documents.gather, task.metric)
-    blocks = chunks((document.full for document in collection.documents()), 4096)
-    held = Tokens.join(tower.tokens(block, "document") for block in blocks)
     return VectorScores(
         lambda rows: encode(task.query_tower, tokens.select(rows)),
         lambda rows: encode(tower, held.select(rows)),

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..atomic import write_json
+from ..candidates import list_scores
+from ..candidates.vectors import Gather
 from ..collection import Collection
 from ..evaluation import FIRST_STAGE, Evaluation, evaluate_reranking, retention
 from ..evaluation.search import Metric
 from ..recipe import EvaluateSpec
-from .lists import Gather, list_scores
 from .pair_scores import candidate_texts, pair_scores
 from .scorers import Panel, tell_cut
 
@@ -64,7 +65,7 @@ def rerank_with(
         found = pair_scores(scorer, asked, held, rows, signals, f"{name}: scores of {evaluation.split} lists")
         tell_cut(name, found.truncated, found.pairs)
         systems[name] = found.scores
-    systems[STUDENT] = list_scores(student_queries[chosen].__getitem__, student_documents, rows, metric)
+    systems[STUDENT] = list_scores(student_queries[chosen], student_documents, rows, metric)
     judged = evaluate_reranking(
         collection,
         evaluation.split,

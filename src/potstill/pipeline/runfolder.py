@@ -17,6 +17,7 @@ import yaml
 
 from ..atomic import write_json, write_text
 from ..errors import InputError
+from ..progress import warn
 from ..version import __version__
 
 RECIPE = "recipe.yaml"
@@ -160,6 +161,11 @@ class Record:
         yield
         seconds = self.data["seconds"]
         seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - before, 2)
+
+    def warn(self, line: str) -> None:
+        """Say and record what looks wrong."""
+        self.data["warnings"].append(line)
+        warn(line)
 
     def write(self) -> None:
         """Write the file."""

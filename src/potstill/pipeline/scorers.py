@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..candidates.vectors import unit as unit_length
 from ..collection import Collection
 from ..progress import say
 from ..recipe import ObjectiveSpec, ScorerSpec
@@ -176,10 +177,5 @@ def _targets(
         np.add.at(times, places, 1)
     documents = (sums / np.maximum(times, 1)[:, None]).astype(np.float32)
     if unit:
-        query_targets, documents = _unit(query_targets), _unit(documents)
+        query_targets, documents = unit_length(query_targets), unit_length(documents)
     return PairTargets(query_targets, rows, documents)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    found: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return found

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..collection import Collection, open_collection
-from ..progress import say, warn
+from ..progress import say
 from ..queries.seq2seq import Seq2Seq
 from ..recipe import GeneratorSpec, TeachGeneratorSpec
-from ..teachers.identity import folder_digest, hub_commit
-from ..teachers.loading import find_model
-from ..teachers.sentence_encoder import stored_numbers
 from ..teaching.generator import GeneratorTask
-from ..teaching.judged import Judged, judged_pairs
 from ..teaching.writers import save_writer, untrained_writer
 from ..teaching.writing_material import WritingMaterial, gather_pairs
 from ..training.loop import learn
 from .runfolder import Record, claimed
-
-SPEC, RECORD, MODEL = "teach.yaml", "teach.json", "model"
+from .teach_record import MODEL, NONE_BETTER, RECORD, SPEC, about, identity, opened, validations
 
 
 def teach_generator(spec: TeachGeneratorSpec, out: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -43,18 +36,19 @@ def teach_generator(spec: TeachGeneratorSpec, out: Path, *, resume: bool = False
     """
     with claimed(out, spec, resume=resume, name=SPEC):
         record = Record(out, spec.training.seed, RECORD)
-        collection = open_collection(spec.collection)
-        judged = judged_pairs(collection, spec)
-        for line in collection.notes.lines():
-            say(f"collection: {line}")
-        for reason, count in judged.excluded.items():
-            say(f"judgments: {count:,} queries of {spec.split} left out: {reason}")
+        collection, judged = opened(spec)
         with record.timed("model"):
             model, tokenizer = untrained_writer(spec)
         with record.timed("pairs"):
             material = gather_pairs(collection, judged, spec, tokenizer, model.generation_config)
         _tell(material, spec)
-        record.data |= _about(spec, collection, judged, model) | {"pairs": material.counts}
+        record.data |= about(spec, collection, judged, model) | {"pairs": material.counts}
+        record.data["model"] |= {
+            "architecture": type(model).__name__,
+            "max_input": spec.max_input,
+            "max_output": spec.max_output,
+            "prefix": spec.prefix,
+        }
         task = GeneratorTask(model)
         with record.timed("training"):
             result = learn(
@@ -64,19 +58,13 @@ def teach_generator(spec: TeachGeneratorSpec, out: Path, *, resume: bool = False
                 out,
                 validate=material.validation,
                 resume=resume,
-                digest={
-                    "settings": spec.model_dump_json(exclude={"training", "collection", "base", "revision"}),
-                    "collection": collection.fingerprint(),
-                    "base": _weights(spec),
-                },
+                digest=identity(spec, collection),
             )
         save_writer(model, tokenizer, out / MODEL)
         record.data["training"] = asdict(result)
-        record.data["validation"] = _validations(out / "metrics.jsonl", result.best_step or 0)
+        record.data["validation"] = validations(out / "metrics.jsonl", result.best_step)
         if result.best_step == 0:
-            line = "no epoch beat the untrained model: lower training.learning_rate, or give more pairs"
-            record.data["warnings"].append(line)
-            warn(line)
+            record.warn(NONE_BETTER)
         with record.timed("examples"):
             record.data["examples"] = _examples(material, spec, out / MODEL)
         record.write()
@@ -96,32 +84,6 @@ def _tell(material: WritingMaterial, spec: TeachGeneratorSpec) -> None:
             say(f"pairs: {counts[name]:,} {what}")
 
 
-def _about(spec: TeachGeneratorSpec, collection: Collection, judged: Judged, model: Any) -> dict[str, Any]:
-    count, size = stored_numbers([model])
-    return {
-        "kind": spec.kind,
-        "base": {"model": spec.base, "weights": _weights(spec)},
-        "collection": {
-            "name": collection.name,
-            "source": collection.source,
-            "documents": collection.document_count,
-            "fingerprint": collection.fingerprint(),
-            "notes": collection.notes.lines(),
-        },
-        "split": spec.split,
-        "queries": {"train": len(judged.train), "held_out": len(judged.held_out), "excluded": judged.excluded},
-        "model": {
-            "folder": MODEL,
-            "architecture": type(model).__name__,
-            "parameters": count,
-            "bytes": size,
-            "max_input": spec.max_input,
-            "max_output": spec.max_output,
-            "prefix": spec.prefix,
-        },
-    }
-
-
 def _examples(material: WritingMaterial, spec: TeachGeneratorSpec, folder: Path) -> list[dict[str, str]]:
     """What the model, as it was saved, writes for a few documents of held-out queries."""
     how = GeneratorSpec(
@@ -133,18 +95,3 @@ def _examples(material: WritingMaterial, spec: TeachGeneratorSpec, folder: Path)
         {"document": document[:200], "asked": asked, "written": texts[0]}
         for (document, asked), texts in zip(material.examples, written, strict=True)
     ]
-
-
-def _weights(spec: TeachGeneratorSpec) -> str:
-    name, local = find_model(spec.base)
-    return folder_digest(Path(name)) if local else hub_commit(name, spec.revision) or str(spec.revision or name)
-
-
-def _validations(path: Path, best: int) -> dict[str, dict[str, float]]:
-    """The measures before the first update and at the best step."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    by_step = {line["step"]: line["validation"] for line in lines if "validation" in line}
-    return {
-        name: {key: value for key, value in by_step[step].items() if key != "score"}
-        for name, step in (("before", 0), ("after", best))
-    }

@@ -59,11 +59,7 @@ def document_vectors(teacher: VectorTeacher, collection: Collection, signals: Pa
     """The teacher's vector of every document, in the collection's order; encodes what the store lacks."""
     if teacher.index is not None:
         return Vectors(teacher.index, teacher.index.require(list(collection.document_ids)))
-
-    def texts() -> Iterator[str]:
-        return (document.full for document in collection.documents())
-
-    return _encoded(teacher, texts, "document", signals, "teacher: documents", collection.document_count)
+    return _encoded(teacher, collection.texts, "document", signals, "teacher: documents", collection.document_count)
 
 
 def query_vectors(

@@ -156,6 +156,16 @@ class ObjectiveSpec(Strict):
             raise ValueError(f"family {self.family} has forms {', '.join(forms)}, not {self.form}")
         return self
 
+    @property
+    def needs_lists(self) -> bool:
+        """Whether the term can only be computed on each query's own list of documents."""
+        return self.teacher is not None or self.form == "margin-mse"
+
+    @property
+    def needs_judgments(self) -> bool:
+        """Whether the term learns from queries with a document that they were judged to fit."""
+        return self.family == "contrastive" or self.form == "margin-mse" or self.keep_wrong is not None
+
 
 def short_objective(value: Any) -> Any:
     """`match:l2` is a family and its form."""

@@ -52,6 +52,11 @@ class AugmentSpec(Strict):
     disagree_size: float = Field(default=0.5, gt=0)
     share: float = Field(default=0.25, gt=0, le=1)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to make."""
+        return self.mix > 0 or self.disagree > 0
+
 
 class EvaluateSpec(Strict):
     """What is measured at the end. `split` None: test, or nothing where a collection has no judgments.

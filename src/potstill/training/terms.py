@@ -127,8 +127,7 @@ def _refuse(spec: ObjectiveSpec, where: str) -> None:
             raise InputError(
                 f"{spec.family}:{spec.form} has no {key}", where=f"{where}.{key}", fix=f"leave it out; {said} have one"
             )
-    lists = spec.teacher is not None or spec.form == "margin-mse"
-    if spec.family == "scores" and lists and spec.documents not in ("auto", "mined"):
+    if spec.family == "scores" and spec.needs_lists and spec.documents not in ("auto", "mined"):
         why = "a scorer reads each query's own candidates" if spec.teacher else "margins are taken to a known positive"
         raise InputError(why, where=f"{where}.documents", fix="use documents: mined")
 

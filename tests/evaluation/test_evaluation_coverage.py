@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from potstill.queries.coverage import Coverage, Nearness, coverage, nearest_cosines
+from potstill.evaluation.coverage import Coverage, Nearness, coverage, nearest_cosines
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -74,22 +74,15 @@ def test_zero_vectors_are_near_to_nothing():
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    rows=st.integers(1, 12),
-    others=st.integers(1, 12),
-    at_once=st.integers(1, 5),
-    others_at_once=st.integers(1, 5),
-    seed=st.integers(0, 99),
-)
-def test_chunks_change_nothing(rows: int, others: int, at_once: int, others_at_once: int, seed: int):
+@given(rows=st.integers(1, 12), others=st.integers(1, 12), seed=st.integers(0, 99))
+def test_the_nearest_are_those_of_all_cosines(rows: int, others: int, seed: int):
     random = np.random.default_rng(seed)
     a, b = (random.normal(size=(n, 4)).astype(np.float32) for n in (rows, others))
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
-    chunks = {"at_once": at_once, "others_at_once": others_at_once}
-    assert nearest_cosines(a, b, **chunks) == pytest.approx((unit[0] @ unit[1].T).max(axis=1), abs=1e-6)
+    assert nearest_cosines(a, b) == pytest.approx((unit[0] @ unit[1].T).max(axis=1), abs=1e-6)
     if rows > 1:
         products = unit[0] @ unit[0].T
         np.fill_diagonal(products, -2)
-        assert nearest_cosines(a, None, **chunks) == pytest.approx(products.max(axis=1), abs=1e-6)
+        assert nearest_cosines(a, None) == pytest.approx(products.max(axis=1), abs=1e-6)
     # A query that is among the others is as near as can be, whatever its length.
-    assert nearest_cosines(3 * a, a, **chunks) == pytest.approx(np.ones(rows), abs=1e-6)
+    assert nearest_cosines(3 * a, a) == pytest.approx(np.ones(rows), abs=1e-6)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .search import exact_search
+
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)  # cosines
 
 
@@ -36,7 +38,7 @@ class Nearness:
     def of(cls, cosines: np.ndarray) -> Nearness:
         """Sum up cosines (n,), n at least 1."""
         p10, p50, p90 = np.percentile(cosines, (10, 50, 90)).tolist()
-        # A float32 product may fall short of a level by its rounding alone.
+        # A float32 score may fall short of a level by its rounding alone.
         above = {str(level): float((cosines >= level - 1e-6).mean()) for level in LEVELS}
         return cls(len(cosines), float(cosines.mean(dtype=np.float64)), p10, p50, p90, above)
 
@@ -110,32 +112,14 @@ def coverage(real: np.ndarray, made: np.ndarray, sources: Sequence[str]) -> Cove
     )
 
 
-def nearest_cosines(
-    vectors: np.ndarray, others: np.ndarray | None, *, at_once: int = 1_024, others_at_once: int = 8_192
-) -> np.ndarray:
+def nearest_cosines(vectors: np.ndarray, others: np.ndarray | None) -> np.ndarray:
     """Cosine of each vector with the nearest of the others, float32 (n,); that of a zero vector is 0.
 
     Args:
         vectors: (n, d).
-        others: (m, d), m at least 1; None: the same vectors, each without itself.
-        at_once: with `others_at_once` bounds the memory: 4 bytes times their product.
-        others_at_once: see above.
+        others: (m, d), m at least 1; None: the same vectors, each without itself, n at least 2.
     """
+    own = list(np.arange(len(vectors))[:, None]) if others is None else None
     among = vectors if others is None else others
-    best = np.full(len(vectors), -np.inf, dtype=np.float32)
-    for start in range(0, len(among), others_at_once):
-        right = _unit(among[start : start + others_at_once])
-        for first in range(0, len(vectors), at_once):
-            products = _unit(vectors[first : first + at_once]) @ right.T
-            if others is None:
-                rows = np.arange(first, first + len(products))
-                own = (rows >= start) & (rows < start + len(right))
-                products[own, rows[own] - start] = -np.inf
-            best[first : first + at_once] = np.maximum(best[first : first + at_once], products.max(axis=1))
+    best = exact_search(vectors, among, 1, metric="cosine", exclude=own).scores[:, 0]
     return np.clip(best, -1.0, 1.0)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1))

@@ -1,0 +1,92 @@
+"""What is mined for a teacher: as two plain searches find it, in the texts' language, at the base's revision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from teaching_toys import spec_of
+
+from potstill.candidates import Bm25Index, by_words, mine
+from potstill.collection import open_collection
+from potstill.pipeline import mined_lists
+from potstill.pipeline.mined_lists import mine_lists
+from potstill.recipe import TeacherSpec
+from potstill.teaching.judged import judged_pairs
+
+
+@pytest.mark.parametrize(("depth", "skip"), [(7, 0), (7, 3), (100, 2)])
+def test_one_search_finds_what_two_would(judged: Path, signals: Path, depth: int, skip: int):
+    collection = open_collection(judged)
+    spec = spec_of("cross-encoder", judged, judged, "miner=bm25", f"depth={depth}", f"skip={skip}")
+    chosen = judged_pairs(collection, spec)
+    mined = mine_lists(collection, chosen, spec, signals)
+    train = list(chosen.train)
+    search = by_words([collection.queries[query] for query in train], Bm25Index(collection.texts()))
+    whole = collection.document_count
+    plain = mine(search, train, collection.document_ids, min(depth, whole), source="bm25")
+    assert mined.met is not None
+    np.testing.assert_array_equal(mined.met, plain.rows)
+    cleaned = mine(
+        search, train, collection.document_ids, min(depth + skip, whole), source="bm25", positives=chosen.train
+    )
+    width = mined.negatives.rows.shape[1]
+    np.testing.assert_array_equal(mined.negatives.rows, cleaned.rows[:, skip : skip + width])
+    np.testing.assert_array_equal(mined.negatives.scores, cleaned.scores[:, skip : skip + width])
+    assert (cleaned.rows[:, skip + width :] < 0).all()
+    (provenance,) = mined.negatives.provenance
+    assert provenance.dropped["skipped"] == int((cleaned.rows[:, :skip] >= 0).sum())
+    assert provenance.positives_kept_out == sum(map(len, chosen.train.values()))
+    assert provenance.settings["language"] == "english"
+
+
+def test_texts_without_spaces_are_read_as_pairs_of_characters(tmp_path: Path, signals: Path):
+    folder = tmp_path / "japanese"
+    (folder / "qrels").mkdir(parents=True)
+    places = ("東京都", "京都府", "大阪府", "北海道", "沖縄県", "愛知県")
+    corpus = [{"_id": f"d{i}", "text": f"{place}に住む人は{i}年の話をする"} for i, place in enumerate(places * 4)]
+    queries = [{"_id": f"q{i}", "text": f"{place}の{i}年"} for i, place in enumerate(places * 2)]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for split, some in (("train", range(8)), ("test", range(8, 12))):
+        judged = "".join(f"q{i}\td{i}\t1\n" for i in some)
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    collection = open_collection(folder)
+    spec = spec_of("cross-encoder", folder, folder, "miner=bm25", "held_out=2", "depth=3")
+    chosen = judged_pairs(collection, spec)
+    mined = mine_lists(collection, chosen, spec, signals)
+    assert mined.negatives.provenance[0].settings["analysis"] == "bigrams"
+    texts = list(collection.texts())
+    for query, rows in zip(chosen.train, mined.negatives.rows, strict=True):
+        place = collection.queries[query][:3]
+        assert all(texts[row].startswith(place) for row in rows.tolist()), "the same place, another year"
+
+
+def test_a_base_that_mines_is_looked_up_and_opened_at_its_revision(
+    judged: Path, signals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[tuple[str, str | None]] = []
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Pooling"}]))
+
+    def download(name: str, file: str, revision: str | None = None) -> str:
+        asked.append((file, revision))
+        return str(tmp_path / file)
+
+    class OpenedError(Exception):
+        pass
+
+    def opened(spec: TeacherSpec) -> None:
+        asked.append((str(spec.model), spec.revision))
+        raise OpenedError
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr(mined_lists, "open_teacher", opened)
+    collection = open_collection(judged)
+    base = spec_of("cross-encoder", judged, Path("owner/base"), "revision=abc")
+    other = spec_of("cross-encoder", judged, Path("owner/base"), "revision=abc", "miner=owner/other")
+    for spec in (base, other):
+        with pytest.raises(OpenedError):
+            mine_lists(collection, judged_pairs(collection, spec), spec, signals)
+    assert asked == [("modules.json", "abc"), ("owner/base", "abc"), ("owner/other", None)]

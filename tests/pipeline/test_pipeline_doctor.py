@@ -145,11 +145,11 @@ def test_scorers_and_what_they_will_cost(tiny_collection: Path, tiny_encoder: Pa
     model = make_tiny_cross_encoder(tmp_path / "model")
     scorers = f"scorers=[{{kind: cross-encoder, name: heard, model: {model}}}, {{kind: cross-encoder, model: {model}}}]"
     terms = "objectives=[{family: scores, teacher: heard}]"
-    found = look(tiny_collection, tiny_encoder, signals, scorers, terms, "candidates.count=3", towers="shared")
+    found = look(tiny_collection, tiny_encoder, signals, scorers, terms, "candidates.count=5", towers="shared")
     told = [finding.message for finding in found if finding.topic == "scorers"]
     trained = next(finding.message for finding in found if finding.topic == "queries")
     count = int(trained.split(" for training")[0].replace(",", ""))
-    assert f"at most {count * 4 + 12 * 30:,} pairs" in told[0]
+    assert f"at most {count * 6 + 12 * 30:,} pairs" in told[0]
     assert "only measured" in told[1]
     assert not signals.exists(), "looking fills no store"
     missing = look(tiny_collection, tiny_encoder, signals, "scorers=[{kind: sparse, model: /no/such}]")

@@ -275,3 +275,58 @@ def test_encoders_of_another_width_match_through_a_head(tmp_path, judged, signal
     check_evaluation(found)
     student = json.loads((tmp_path / "run" / "student" / "potstill.json").read_text())
     assert student["dimensions"] == 16, "the head is no part of the student"
+
+
+def test_saved_candidates_are_found_again_by_query_whatever_its_place(tmp_path, judged, tiny_encoder, signals):
+    terms = "objectives=[{family: scores, documents: mined}]"
+    run_with(tmp_path / "first", judged, tiny_encoder, signals, terms)
+    saved = tmp_path / "first" / "candidates"
+    again = (terms, f"candidates.sources=[{saved}]", "training.seed=7")
+    run_with(tmp_path / "again", judged, tiny_encoder, signals, *again)
+    first, second = (load_candidates(tmp_path / name / "candidates") for name in ("first", "again"))
+    assert first.query_ids != second.query_ids, "another seed holds other queries out"
+    shared = set(first.query_ids) & set(second.query_ids)
+    assert len(shared) > 10
+    for query in shared:
+        one, two = first.rows[first.positions([query])[0]], second.rows[second.positions([query])[0]]
+        assert one.tolist() == two.tolist()
+    assert set(second.query_ids) <= set(open_collection(judged).queries), "the collection's own ids"
+
+
+def test_a_student_of_a_scorer_is_chosen_by_the_scorer(tmp_path, judged, panel, tiny_encoder, signals):
+    run = tmp_path / "run"
+    terms = "objectives=[{family: scores, teacher: cls}]"
+    run_with(run, judged, tiny_encoder, signals, panel, terms, student="layers:0,1", towers="shared")
+    seen = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    validations = [line["validation"] for line in seen if "validation" in line]
+    assert all(line["score"] == line["agreement with scorers"] != line["overlap@10"] for line in validations)
+    assert validations[0]["overlap@10"] == 1.0, "the untrained student is a copy of the teacher of vectors"
+    record = read(run / "run.json")["training"]
+    assert record["best_score"] == max(line["score"] for line in validations)
+
+
+def test_odd_names_of_measures_and_none_at_all(tmp_path, judged, panel, tiny_encoder, signals):
+    more = ("objectives=[{family: scores, teacher: cls}]", "evaluate.rerank=30", "evaluate.depth=10")
+    found = run_with(
+        tmp_path / "run", judged, tiny_encoder, signals, panel, *more, "evaluate.measures=[MRR@10]", towers="shared"
+    )
+    assert list(found["reranking"]["systems"]["student"]) == ["RR@10"]
+    assert found["reranking"]["depth"] == 30, "deeper than the search for measures"
+
+
+def test_only_documents_that_a_scorer_read_are_rows_of_training(tmp_path, judged, panel, tiny_encoder, signals):
+    run = tmp_path / "run"
+    terms = "objectives=[{family: match, role: both, teacher: dual, count: 2}]"
+    run_with(run, judged, tiny_encoder, signals, panel, terms, "candidates.sources=[random]", towers="shared")
+    record = read(run / "run.json")
+    held = load_candidates(run / "candidates")
+    read_documents = {row for line in held.rows[:, :1] for row in line.tolist() if row >= 0}
+    texts = record["training"]["texts"] // record["training"]["epochs"]
+    assert record["queries"]["total"] < texts < record["queries"]["total"] + 40
+    assert texts <= record["queries"]["total"] + len(read_documents) + 40
+
+
+@pytest.mark.parametrize("name", ["student", "teacher", "first stage"])
+def test_names_that_reports_use_are_refused(name):
+    with pytest.raises(InputError, match="cannot be called"):
+        load_recipe(None, settings=["collection=c", "teacher=t", f"scorers=[{{kind: sparse, model: m, name: {name}}}]"])

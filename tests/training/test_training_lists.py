@@ -13,7 +13,7 @@ from potstill.errors import InputError
 from potstill.objectives import functional
 from potstill.recipe import ObjectiveSpec
 from potstill.training.checks import check
-from potstill.training.data import PairTargets, TrainingSet
+from potstill.training.data import ArrayVectors, PairTargets, TrainingSet
 from potstill.training.loop import train
 from potstill.training.task import Task
 from potstill.training.terms import build_terms
@@ -180,8 +180,8 @@ def test_a_scorers_vectors_are_matched_where_there_are_any(role, width):
                 teachers.append(held.documents[held.rows.tolist().index(document)])
     student = torch.stack(students)
     if heads:
-        student = torch.nn.functional.normalize(task.heads["dual_1"](student), dim=1)
-        assert "heads.dual_1.weight" in task.state_dict()
+        student = torch.nn.functional.normalize(task.heads["head_0"](student), dim=1)
+        assert "heads.head_0.weight" in task.state_dict()
     torch.testing.assert_close(
         found, functional.embedding_match(student, torch.from_numpy(np.stack(teachers)), "squared")
     )
@@ -195,9 +195,9 @@ def test_a_head_is_trained_and_kept_with_the_task(tmp_path):
         mode="shared",
         heads={"dual": 5},
     )
-    before = task.heads["dual"].weight.detach().clone()
+    before = task.heads["head_0"].weight.detach().clone()
     train(task, data, settings(epochs=1), tmp_path)
-    assert not torch.equal(before, task.heads["dual"].weight)
+    assert not torch.equal(before, task.heads["head_0"].weight)
 
 
 def test_matching_by_the_documents_weights():
@@ -252,3 +252,29 @@ def test_judged_training_resumes_to_the_same_bytes(tmp_path):
     train(again, data, settings(epochs=2), tmp_path / "again")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_other_known_positives_are_no_errors_of_the_teacher():
+    data = judged()
+    vectors = np.eye(WIDTH, dtype=np.float32)
+    positives = np.full((90, 2), -1, dtype=np.int64)
+    positives[:, :] = [0, 1]
+    documents = np.tile(vectors[:1] * 0.1, (20, 1))
+    documents[0], documents[1] = vectors[0], vectors[0] * 0.9  # the teacher ranks 0 first and 1 second: both fit
+    data = replace(
+        data,
+        positives=positives,
+        sources=np.zeros(90, dtype=np.int64),
+        documents=ArrayVectors(documents),
+        query_targets=ArrayVectors(np.tile(vectors[:1], (90, 1))),
+    )
+    task = terms(ObjectiveSpec(family="scores", documents="all", keep_wrong=0.0))
+    for step in range(4):  # whichever of the two is drawn
+        batch = task.prepare(data, ROWS, step)
+        assert float(task.losses(task(batch), batch).total.detach()) > 0
+
+
+def test_lists_too_short_to_teach_anything_are_refused():
+    spec = ObjectiveSpec(family="scores", form="pearson", documents="mined", count=2)
+    with pytest.raises(InputError, match="teach nothing"):
+        check(terms(spec), judged())

@@ -148,7 +148,7 @@ class Assessment:
                 measures=self.spec.measures,
                 exclude_self=self.spec.exclude_self,
                 candidates=self.spec.candidates,
-                depth=self.spec.depth,
+                depth=max(self.spec.depth, self.spec.rerank if self.panel.scorers else 0),
                 **compared,
             )
         evaluation.cost = self._costs(student, texts) if self.spec.cost else {}

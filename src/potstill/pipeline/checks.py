@@ -40,7 +40,14 @@ def check_recipe(recipe: Recipe) -> None:
             )
     longest = 1 + recipe.candidates.count
     for number, scorer in enumerate(recipe.scorers):
-        listened = any(spec.teacher == scorer.name and spec.family == "scores" for spec in recipe.objectives)
+        listened = any(spec.teacher == scorer.name and spec.wants_temperature for spec in recipe.objectives)
+        counts = {spec.count for spec in recipe.objectives if spec.teacher == scorer.name and spec.family == "match"}
+        if len(counts) > 1:
+            raise InputError(
+                f"terms match the vectors of {scorer.name} with several counts, and there is one target for each text",
+                where="objectives",
+                fix="give them one `count`",
+            )
         if listened and scorer.temperature is None and scorer.perplexity >= longest:
             raise InputError(
                 f"lists of at most {longest} documents cannot have {scorer.perplexity:g} effective candidates",
@@ -146,8 +153,10 @@ def check_prefixes(prefixes: tuple[int, ...], dimensions: int) -> None:
         )
 
 
-def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queries: TrainingQueries) -> None:
-    """See that objectives, towers and data fit, by widths and counts alone.
+def check_task(
+    task: Task, collection: Collection, teacher: VectorTeacher, queries: TrainingQueries, candidates: int
+) -> None:
+    """See that objectives, towers and data fit, by widths and counts alone; `candidates` is the recipe's count.
 
     Raises:
         InputError: names the objective and what it lacks.
@@ -170,9 +179,11 @@ def check_task(task: Task, collection: Collection, teacher: VectorTeacher, queri
             documents=_Shape(documents, teacher.dimensions),
             document_tokens=nothing(documents) if encoded else None,
             sources=queries.documents,
-            mined=np.zeros((count, 1), dtype=np.int64),
+            mined=np.zeros((count, 1 + candidates), dtype=np.int64),
             positives=positives_of(queries),
-            pair_scores={term.teacher: np.zeros((count, 1), np.float32) for term in task.score_terms if term.teacher},
+            pair_scores={
+                term.teacher: np.zeros((count, 1 + candidates), np.float32) for term in task.score_terms if term.teacher
+            },
             trained_documents=np.arange(documents if trained else 0),
         ),
     )

@@ -8,27 +8,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..candidates import list_scores
+import numpy as np
+
+from ..candidates import list_scores, told
 from ..collection import Collection, open_collection
+from ..evaluation import exact_search
 from ..progress import say
 from ..queries import GENERATED, TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
-from .lists import positives_of, training_lists
+from .lists import FOLDER, positives_of, training_lists
 from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled, with_defaults
 from .preparation import build_task, gather_queries, judged_split, never_trained
 from .query_filters import filtered, needs_student, query_coverage, student_scores
 from .runfolder import Record, claimed
-from .scorers import Panel, hear, open_panel
+from .scorers import Panel, hear, hear_held_out, open_panel
 from .vectors import Vectors, document_vectors, query_vectors
 
 if TYPE_CHECKING:
     from ..students import Tokens, Tower
     from ..training.task import Task
 
+_VALIDATED = 100  # held-out queries whose lists the scorers read, where a student of theirs is chosen by them
 STUDENT, STUDENT_DOCUMENTS, PACKED = "student", "student-documents", "student-packed"
 
 
@@ -79,7 +83,7 @@ class _Run:
             queries = self.queries(collection)
         with record.timed("student"):
             task = build_task(recipe, collection, teacher, queries, panel)
-        check_task(task, collection, teacher, queries)
+        check_task(task, collection, teacher, queries, recipe.candidates.count)
         from .fitting import document_tokens, fit
 
         with record.timed("student"):
@@ -102,6 +106,8 @@ class _Run:
         with record.timed("training"):
             fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
+        if material.candidates is not None:
+            material.candidates.save(self.run / FOLDER)
         self.warn_of(fitted.warnings)
         self.save(task, teacher, collection)
         record.data["student"] |= self.describe(task.query_tower)
@@ -134,24 +140,18 @@ class _Run:
 
     def with_lists(self, material: Material, teacher: VectorTeacher, panel: Panel, task: Task) -> Material:
         """The material with each query's own candidates, and what the scorers say of them."""
-        recipe, queries = self.recipe, material.queries
+        recipe, queries, documents = self.recipe, material.queries, material.documents
         found = training_lists(
-            recipe,
-            material.collection,
-            queries,
-            material.documents,
-            material.targets,
-            teacher.metric,
-            teacher.name,
-            self.run,
+            recipe, material.collection, queries, documents, material.targets, teacher.metric, teacher.name
         )
         if found is None:
             return material
-        lists, lines = found
-        self.tell("candidates", lines)
-        reference = None
-        if panel.scorers:
-            reference = list_scores(material.targets.all(), material.documents.gather, lists, teacher.metric)
+        candidates, lists = found
+        self.tell("candidates", told(candidates))
+        material = replace(material, candidates=candidates, lists=lists)
+        if not panel.scorers:
+            return material
+        reference = list_scores(material.targets.all(), documents.gather, lists, teacher.metric)
         heard = hear(
             panel,
             recipe.objectives,
@@ -163,10 +163,16 @@ class _Run:
             unit=task.query_tower.normalize,
             signals=self.signals,
         )
+        if recipe.training.select == "held_out":
+            asked = material.held_out.gather(np.arange(min(_VALIDATED, len(queries.held_out))))
+            nearest = exact_search(asked, documents, lists.shape[1], metric=teacher.metric).rows
+            some = queries.held_out[: len(asked)]
+            held = hear_held_out(panel, recipe.objectives, material.collection, some, nearest, self.signals)
+            heard = replace(heard, held_out=held)
         self.record.data["scorers"] = heard.as_json()
         for report in heard.reports.values():
             self.tell("scorers", report.lines())
-        return replace(material, lists=lists, heard=heard, scorers=panel.identity())
+        return replace(material, heard=heard, scorers=panel.identity())
 
     def save(self, task: Task, teacher: VectorTeacher, collection: Collection) -> None:
         from ..students import save_packed

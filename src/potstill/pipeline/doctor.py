@@ -24,6 +24,7 @@ from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .objectives import with_defaults
 from .preparation import build_task, gather_queries, judged_split, never_trained
 from .scorer_doctor import scorers_cost
+from .scorers import Panel, open_panel
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -82,16 +83,24 @@ class _Doctor:
         yield self._teacher(teacher)
         if doubt := doubtful_index(teacher, collection):
             yield [Finding("warning", "index", doubt, "name the model that made the index, with its prompts")]
-        queries = gather_queries(self.recipe, collection, split, generate=False)
+        queries = gather_queries(self._with_some_queries(), collection, split, generate=False)
         yield self._leakage(queries, collection, split)
         yield self._generator(collection, queries, documents)
         speed: dict[Role, float] = {}
         for role, texts in (("document", documents), ("query", queries.texts[:_PROBE])):
             yield self._vectors(teacher, texts, role, speed)  # type: ignore[arg-type]
         yield self._cost(teacher, collection, queries, speed)
-        told = scorers_cost(self.recipe, collection, queries, split, documents)
+        panel = open_panel(self.recipe.scorers)
+        told = scorers_cost(self.recipe, panel, collection, queries, split, documents)
         yield [Finding("ok", "scorers", line) for line in told]
-        yield self._student(teacher, collection, queries)
+        yield self._student(teacher, collection, queries, panel)
+
+    def _with_some_queries(self) -> Recipe:
+        """The recipe; where a model will write the queries, with cuts in their place, for something to look at."""
+        queries = self.recipe.queries
+        if queries.generator is None or not queries.generated or queries.cuts:
+            return self.recipe
+        return self.recipe.model_copy(update={"queries": queries.model_copy(update={"cuts": True})})
 
     def _collection(self, collection: Collection, split: str | None) -> list[Finding]:
         found = [Finding("ok", "collection", line) for line in collection.notes.lines()[:1]]
@@ -245,9 +254,11 @@ class _Doctor:
         step = max(1, collection.document_count // _LOOKED_UP)
         return list(islice(collection.texts(), 0, None, step))
 
-    def _student(self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries) -> list[Finding]:
-        task = build_task(self.recipe, collection, teacher, queries)
-        check_task(task, collection, teacher, queries)
+    def _student(
+        self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries, panel: Panel
+    ) -> list[Finding]:
+        task = build_task(self.recipe, collection, teacher, queries, panel)
+        check_task(task, collection, teacher, queries, self.recipe.candidates.count)
         tower = task.query_tower
         tokens = tower.tokens(queries.texts, "query")
         held = sum(value.numel() for value in tower.state_dict().values())

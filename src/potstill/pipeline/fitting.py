@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..candidates import list_scores
 from ..candidates.vectors import unit
 from ..collection import Collection
 from ..evaluation import exact_search, measure, overlap
@@ -68,8 +69,11 @@ def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
     queries, documents, targets = material.queries, material.documents, material.targets
     tokens = task.query_tower.tokens(queries.texts, "query")
     trained = np.empty(0, dtype=np.int64)
-    if task.document_tower is not None and any(term.role != "query" for term in task.match_terms):
+    matched = [term for term in task.match_terms if term.role != "query"] if task.document_tower is not None else []
+    if any(term.teacher is None for term in matched):
         trained = np.arange(len(documents))
+    elif matched:  # only documents that a scorer has read
+        trained = np.unique(np.concatenate([material.heard.targets[str(term.teacher)].rows for term in matched]))
     return TrainingSet(
         query_tokens=tokens,
         query_targets=StoredVectors(targets.table, targets.rows),
@@ -110,6 +114,15 @@ class Validation:
             ids = [query_id for query_id in qrels if query_id in collection.queries]
             tokens = task.query_tower.tokens([collection.queries[i] for i in ids], "query")
             self.dev = (ids, tokens, qrels, collection.document_ids)
+        self.heard = material.heard.held_out
+        self.heard_documents: np.ndarray | None = None
+        self.heard_tokens: Tokens | None = None
+        if self.heard is not None:
+            self.wanted = np.unique(self.heard.rows[self.heard.rows >= 0])
+            if material.document_tokens is not None:
+                self.heard_tokens = material.document_tokens.select(self.wanted)
+            else:
+                self.heard_documents = documents.gather(self.wanted)
         self.last_similarity = 0.0
 
     def __call__(self, task: Task) -> Mapping[str, float]:
@@ -129,12 +142,26 @@ class Validation:
             "overlap@10": shared,
             "score": shared,
         }
+        if self.heard is not None:
+            measures["agreement with scorers"] = measures["score"] = self._agreement(task, student)
         if self.dev is not None:
             ids, tokens, qrels, document_ids = self.dev
             ranking = exact_search(encode(task.query_tower, tokens), documents, 100, metric=self.metric)
             values = measure(ranking.run(ids, document_ids), qrels, ["nDCG@10"])["nDCG@10"]
             measures["dev nDCG@10"] = measures["score"] = float(np.mean(list(values.values())))
         return measures
+
+    def _agreement(self, task: Task, student: np.ndarray) -> float:
+        """With the scorers that are learned from, on lists of held-out queries."""
+        assert self.heard is not None
+        vectors = self.heard_documents
+        if self.heard_tokens is not None:
+            assert task.document_tower is not None
+            vectors = encode(task.document_tower, self.heard_tokens)
+        assert vectors is not None
+        held = vectors
+        gather = lambda rows: held[np.searchsorted(self.wanted, rows).clip(max=len(held) - 1)]  # noqa: E731
+        return self.heard.agreement(list_scores(student[: len(self.heard.rows)], gather, self.heard.rows, self.metric))
 
 
 def encode(tower: Tower, tokens: Tokens) -> np.ndarray:

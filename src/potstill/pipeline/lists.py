@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..candidates import assemble, lists, told, with_sources
+from ..candidates import Candidates, assemble, lists, with_sources
 from ..collection import Collection
 from ..evaluation.search import Metric
 from ..queries import TrainingQueries
 from ..recipe import Recipe
+from ..texts import digest
 from .vectors import Vectors
 
 FOLDER = "candidates"
@@ -32,6 +33,15 @@ def positives_of(queries: TrainingQueries) -> np.ndarray | None:
     return found
 
 
+def query_names(collection: Collection, texts: Sequence[str]) -> list[str]:
+    """An id for each query text: the collection's own where it is one of its queries, else one made of the text.
+
+    So that candidates that were saved, or a run file, are those of the same query in any other run.
+    """
+    own = {" ".join(text.split()): query_id for query_id, text in collection.queries.items()}
+    return [own.get(" ".join(text.split())) or f"text:{digest(text).hex()}" for text in texts]
+
+
 def training_lists(
     recipe: Recipe,
     collection: Collection,
@@ -40,14 +50,11 @@ def training_lists(
     targets: Vectors,
     metric: Metric,
     teacher: str,
-    run: Path,
-) -> tuple[np.ndarray, list[str]] | None:
-    """`(q, 1 + candidates.count)` document rows: a positive where one is known, then the best candidates; -1 padded.
+) -> tuple[Candidates, np.ndarray] | None:
+    """Candidates with their provenance, and lists of them; None where no objective reads lists.
 
-    With them comes what people should know about them; None where no objective reads lists.
-
-    A query that was cut from a document, or written for one, has that document as its positive here. The candidates are
-    saved in the run with their provenance.
+    Lists are `(q, 1 + candidates.count)` document rows: a positive where one is known, then the best candidates; -1
+    padded. A query that was cut from a document, or written for one, has that document as its positive here.
 
     Args:
         recipe: the run.
@@ -57,11 +64,10 @@ def training_lists(
         targets: the teacher's vectors of the training queries.
         metric: how the teacher compares.
         teacher: its name.
-        run: the run's folder.
     """
     if not wanted(recipe):
         return None
-    ids = [f"training-{number}" for number in range(len(queries.texts))]
+    ids = query_names(collection, queries.texts)
     names = collection.document_ids
     judged = {i: {names[row] for row in rows.tolist()} for i, rows in zip(ids, queries.positives, strict=True)}
     found = assemble(
@@ -77,5 +83,4 @@ def training_lists(
         seed=recipe.training.seed,
         teacher=teacher,
     )
-    found.save(run / FOLDER)
-    return lists(found, queries.documents, recipe.candidates.count), told(found)
+    return found, lists(found, queries.documents, recipe.candidates.count)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..candidates import Candidates
 from ..collection import Collection
 from ..queries import TrainingQueries
 from ..texts import digest
@@ -30,6 +31,7 @@ class Material:
         targets: of every training query.
         held_out: of every held-out query.
         teacher: digests of what made the vectors of queries and of documents.
+        candidates: with their provenance; None: not needed.
         lists: `(q, c)` each training query's own documents, a positive first where one is known; None: not needed.
         heard: what the scorers say of these.
         scorers: digests of what made their scores, by name.
@@ -42,6 +44,7 @@ class Material:
     targets: Vectors
     held_out: Vectors
     teacher: str
+    candidates: Candidates | None = None
     lists: np.ndarray | None = None
     heard: Heard = field(default_factory=Heard)
     scorers: Mapping[str, str] = field(default_factory=dict)

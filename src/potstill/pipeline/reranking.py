@@ -12,7 +12,7 @@ from ..atomic import write_json
 from ..candidates import list_scores
 from ..candidates.vectors import Gather
 from ..collection import Collection
-from ..evaluation import FIRST_STAGE, Evaluation, evaluate_reranking, retention
+from ..evaluation import FIRST_STAGE, Evaluation, evaluate_reranking, parse_measures, retention
 from ..evaluation.search import Metric
 from ..recipe import EvaluateSpec
 from .pair_scores import candidate_texts, pair_scores
@@ -55,6 +55,7 @@ def rerank_with(
         What `evaluation.json` holds as `reranking`: `systems`, `intervals`, and the student's `retention` of each.
     """
     assert evaluation.split is not None
+    names = parse_measures(spec.measures)
     place = {query_id: row for row, query_id in enumerate(query_ids)}
     chosen = np.array([place[query_id] for query_id in evaluation.ranked], dtype=np.int64)
     rows = evaluation.rankings["teacher"].rows[:, : spec.rerank]
@@ -73,21 +74,18 @@ def rerank_with(
         document_ids=collection.document_ids,
         candidates=rows,
         systems=systems,
-        measures=spec.measures,
+        measures=names,
         exclude_self=spec.exclude_self,
     )
     whole = judged.as_json()
     kept = {
-        other: {
-            name: retention(judged.values(STUDENT, name), judged.values(other, name)).as_json()
-            for name in spec.measures
-        }
+        other: {name: retention(judged.values(STUDENT, name), judged.values(other, name)).as_json() for name in names}
         for other in (FIRST_STAGE, *panel.scorers)
     }
     if run is not None:
-        queries = sorted(judged.values(STUDENT, spec.measures[0]))
+        queries = sorted(row["query_id"] for row in judged.per_query)
         values = {
-            system: {name: [judged.values(system, name)[query] for query in queries] for name in spec.measures}
+            system: {name: [judged.values(system, name)[query] for query in queries] for name in names}
             for system in judged.systems
         }
         write_json(run / FILE, {"queries": queries, "systems": values})

@@ -11,28 +11,31 @@ from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..signals import pair_text
 from .lists import wanted
-from .scorers import open_panel
+from .scorers import Panel
 
 _PAIRS = 16  # read to know the speed
 
 
 def scorers_cost(
-    recipe: Recipe, collection: Collection, queries: TrainingQueries, split: str | None, documents: Sequence[str]
+    recipe: Recipe,
+    panel: Panel,
+    collection: Collection,
+    queries: TrainingQueries,
+    split: str | None,
+    documents: Sequence[str],
 ) -> list[str]:
     """A sentence for each scorer: how many pairs it will read, and about how long that takes.
 
     Args:
         recipe: the run.
+        panel: its scorers, open.
         collection: its judged queries are re-ranked.
         queries: the training queries.
         split: the judged split; None: nothing is re-ranked.
         documents: a few texts to try.
-
-    Raises:
-        InputError: a scorer cannot be opened.
     """
     said = []
-    for name, scorer in open_panel(recipe.scorers).scorers.items():
+    for name, scorer in panel.scorers.items():
         listened = any(spec.teacher == name for spec in recipe.objectives)
         pairs = len(queries.texts) * (1 + recipe.candidates.count) if listened and wanted(recipe) else 0
         if split is not None:

@@ -227,6 +227,12 @@ def _agreement(scores: np.ndarray, positives: np.ndarray) -> dict[str, Any]:
     }
 
 
+def rank_correlation(scores: np.ndarray, others: np.ndarray) -> float | None:
+    """Mean Spearman correlation of two teachers' `(n, c)` scores over lists; NaN marks a hole; None: no list tells."""
+    found: float | None = _correlation(scores, others).get("rank_correlation")
+    return found
+
+
 def _correlation(scores: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     """Mean of the lists' Spearman correlations."""
     values = np.fromiter(_correlations(scores, others), dtype=np.float64)

@@ -15,7 +15,7 @@ from ..progress import say
 from ..recipe import ObjectiveSpec, ScorerSpec
 from ..teachers import Scorer, open_scorer
 from .pair_scores import candidate_texts, pair_scores, pair_vectors
-from .scorer_report import ScorerReport, calibrate
+from .scorer_report import ScorerReport, calibrate, rank_correlation
 
 if TYPE_CHECKING:
     from ..training.data import PairTargets
@@ -41,6 +41,25 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class HeldOutLists:
+    """Lists of queries that are not trained on, and what scorers say of them: a student of theirs is chosen by it.
+
+    Attributes:
+        rows: `(h, c)` documents of the first h held-out queries, -1 where there is none.
+        scores: scorer -> `(h, c)`; NaN where there is none.
+    """
+
+    rows: np.ndarray
+    scores: Mapping[str, np.ndarray]
+
+    def agreement(self, student: np.ndarray) -> float:
+        """Mean rank correlation of the student's `(h, c)` scores with each scorer's."""
+        found = [rank_correlation(student, scores) for scores in self.scores.values()]
+        known = [value for value in found if value is not None]
+        return float(np.mean(known)) if known else 0.0
+
+
+@dataclass(frozen=True)
 class Heard:
     """What a panel said of the lists of a run.
 
@@ -48,17 +67,19 @@ class Heard:
         scores: scorer -> `(q, c)` float32; NaN where a list has no candidate.
         targets: scorer -> vectors of texts, averaged over pairs.
         reports: scorer -> its temperature and diagnostics.
+        held_out: lists of held-out queries, to validate by; None: no scorer is listened to.
     """
 
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     targets: dict[str, PairTargets] = field(default_factory=dict)
     reports: dict[str, ScorerReport] = field(default_factory=dict)
+    held_out: HeldOutLists | None = None
 
     def settled(self, objectives: Sequence[ObjectiveSpec]) -> tuple[ObjectiveSpec, ...]:
         """The objectives, those that listen to a scorer at the temperature that it was calibrated to."""
         return tuple(
             spec.model_copy(update={"teacher_temperature": self.reports[spec.teacher].temperature})
-            if spec.teacher in self.reports and spec.form in ("kl", "cmkd") and spec.teacher_temperature is None
+            if spec.teacher in self.reports and spec.wants_temperature
             else spec
             for spec in objectives
         )
@@ -109,24 +130,46 @@ def hear(
     Raises:
         InputError: scores that are not finite, or all the same, so that no temperature can be found.
     """
+    from ..training.terms import PAIRS
+
     heard = Heard()
     texts: dict[int, str] | None = None
     for name, scorer in panel.scorers.items():
         scored = any(spec.teacher == name and spec.family == "scores" for spec in objectives)
-        matched = [spec.count or 0 for spec in objectives if spec.teacher == name and spec.family == "match"]
+        matched = [spec.count or PAIRS for spec in objectives if spec.teacher == name and spec.family == "match"]
         if not scored and not matched:
             continue
         texts = candidate_texts(collection, lists) if texts is None else texts
         if scored:
             found = pair_scores(scorer, queries, texts, lists, signals, f"{name}: scores of candidates")
             heard.scores[name] = found.scores
-            heard.reports[name] = calibrate(
-                found.scores, panel.specs[name], positives=_fitting(lists, positives), others=reference
-            )
+            spec = panel.specs[name]
+            if not any(term.teacher == name and term.wants_temperature for term in objectives):
+                spec = spec.model_copy(update={"temperature": spec.temperature or 1.0})  # of the diagnostics alone
+            heard.reports[name] = calibrate(found.scores, spec, positives=_fitting(lists, positives), others=reference)
             tell_cut(name, found.truncated, found.pairs)
         if matched:
             heard.targets[name] = _targets(scorer, name, queries, texts, lists, max(matched), unit, signals)
     return heard
+
+
+def hear_held_out(
+    panel: Panel,
+    objectives: Sequence[ObjectiveSpec],
+    collection: Collection,
+    queries: Sequence[str],
+    rows: np.ndarray,
+    signals: Path | None,
+) -> HeldOutLists | None:
+    """Ask the scorers that some objective listens to about `(h, c)` documents of h held-out queries."""
+    names = [name for name in panel.scorers if any(spec.teacher == name for spec in objectives)]
+    if not names:
+        return None
+    texts = candidate_texts(collection, rows)
+    label = "scores of held-out lists"
+    return HeldOutLists(
+        rows, {n: pair_scores(panel.scorers[n], queries, texts, rows, signals, f"{n}: {label}").scores for n in names}
+    )
 
 
 def _fitting(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray | None:
@@ -156,9 +199,8 @@ def _targets(
 ) -> PairTargets:
     """Average the two vectors of each query's first `count` candidates, by query and by document."""
     from ..training.data import PairTargets
-    from ..training.terms import PAIRS
 
-    lists = lists[:, : count or PAIRS]
+    lists = lists[:, :count]
     held = pair_vectors(scorer, queries, texts, lists, signals, f"{name}: vectors of candidates")
     tell_cut(name, held.truncated, held.pairs)
     rows = np.unique(lists[lists >= 0])

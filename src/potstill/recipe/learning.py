@@ -162,6 +162,11 @@ class ObjectiveSpec(Strict):
         return self.teacher is not None or self.form == "margin-mse"
 
     @property
+    def wants_temperature(self) -> bool:
+        """Whether the term reads a teacher's temperature that the recipe leaves open."""
+        return self.form in ("kl", "cmkd") and self.teacher_temperature is None
+
+    @property
     def needs_judgments(self) -> bool:
         """Whether the term learns from queries with a document that they were judged to fit."""
         return self.family == "contrastive" or self.form == "margin-mse" or self.keep_wrong is not None

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from .base import Strict
 from .running import TrainingSpec
@@ -14,6 +14,12 @@ from .running import TrainingSpec
 
 def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
+
+
+def _selecting(training: TrainingSpec) -> TrainingSpec:
+    if training.select == "last":
+        raise ValueError("a teacher keeps the weights that validate best: select held_out, or dev")
+    return training
 
 
 class TeachSpec(Strict):
@@ -55,6 +61,11 @@ class TeachSpec(Strict):
     damping: float | None = Field(default=3.0, ge=0)
     training: TrainingSpec = TrainingSpec()
 
+    @field_validator("training")
+    @classmethod
+    def _validated(cls, training: TrainingSpec) -> TrainingSpec:
+        return _selecting(training)
+
     def to_yaml(self) -> str:
         """The resolved specification as YAML, all defaults written out."""
         return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
@@ -80,6 +91,11 @@ class TeachGeneratorSpec(Strict):
     max_input: int = Field(default=256, ge=8)
     max_output: int = Field(default=32, ge=2)
     training: TrainingSpec = TrainingSpec()
+
+    @field_validator("training")
+    @classmethod
+    def _validated(cls, training: TrainingSpec) -> TrainingSpec:
+        return _selecting(training)
 
     def to_yaml(self) -> str:
         """The resolved specification as YAML, all defaults written out."""

@@ -43,6 +43,8 @@ class Recipe(Strict):
         names = [scorer.name for scorer in self.scorers]
         if len(set(names)) < len(names):
             raise ValueError(f"two scorers have one name ({', '.join(map(str, names))}): give each a `name` of its own")
+        if taken := [name for name in names if name in ("student", "teacher", "first stage")]:
+            raise ValueError(f"a scorer cannot be called {taken[0]!r}, which reports call another: give it a `name`")
         for number, term in enumerate(self.objectives):
             if term.teacher is not None and term.teacher not in names:
                 known = f"the scorers are {', '.join(map(str, names))}" if names else "there are no scorers"

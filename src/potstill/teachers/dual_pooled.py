@@ -29,6 +29,7 @@ NOTE = "dual_pooled.json"
 _FORMAT = 1
 _SPEED = 100.0  # the scale's logarithm moves so much faster than a weight, whose learning rates would hardly move it
 
+_NO_ATTENTION = 1e4  # nats
 DAMPING = 3.0
 """A token of the other text then counts a twentieth of one of the own."""
 
@@ -88,6 +89,8 @@ class DualPooledModel(torch.nn.Module):
             InputError: see `load_base`.
         """
         loaded = load_base(base, head="none", max_length=max_length, revision=revision, apart=damping is not None)
+        if damping is not None:
+            _require_apart(cls(*loaded, pooling="mean", damping=_NO_ATTENTION), base)
         return cls(*loaded, pooling=pooling, normalize=normalize, scale=scale, damping=damping)
 
     @classmethod
@@ -150,6 +153,7 @@ class DualPooledModel(torch.nn.Module):
         assert self.damping is not None
         query, document = (torch.from_numpy(side).to(device) for side in (pairs.query, pairs.document))
         places = torch.where(document, document.cumsum(dim=1), query.cumsum(dim=1)).sub(1).clamp(min=0)
+        places = places + _first_position(self.encoder)
         across = query.unsqueeze(2) ^ query.unsqueeze(1)
         bias = across * -self.damping
         lowest = torch.finfo(self.encoder.dtype).min
@@ -182,6 +186,40 @@ class DualPooledModel(torch.nn.Module):
             save_tokenizer(self.tokenizer, self.pairs.max_length, path)
             write_json(path / NOTE, note)
             (path / "README.md").write_text(_README, encoding="utf-8")
+
+
+def _first_position(encoder: Any) -> int:
+    """The position of a text's first token: RoBERTa and its kin number from padding_idx + 1 on."""
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1
+
+
+@torch.no_grad()
+def _require_apart(model: DualPooledModel, base: str | Path) -> None:
+    """See that without attention between them each text is read as if it were alone.
+
+    Raises:
+        InputError: the encoder attends or numbers positions in a way of its own.
+    """
+    config = model.encoder.config
+    local = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None)
+    texts = ("water", "a cask of malt and yeast")
+    ids = model.pairs.ids(texts)
+    try:
+        sides = model(model.pairs.join(ids[:1], ids[1:]))
+        alone = [
+            model.encoder(**model.tokenizer(text, return_tensors="pt")).last_hidden_state.mean(dim=1) for text in texts
+        ]
+        alike = all(float(torch.cosine_similarity(a, b.float())) > 0.999 for a, b in zip(sides, alone, strict=True))
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        alike = False
+    if local or not alike:
+        raise InputError(
+            "attention between the two texts cannot be damped in this encoder, which attends in a way of its own",
+            where=str(base),
+            fix="teach it from the plain joint pass: --set damping=null",
+        )
 
 
 def found(folder: str | Path) -> Path:

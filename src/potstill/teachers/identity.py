@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-_PARTS = {".safetensors", ".bin", ".json", ".txt", ".model", ".py", ".vocab", ".merges", ".tiktoken"}
+_PARTS = {".safetensors", ".bin", ".json", ".txt", ".model", ".py", ".vocab", ".merges", ".tiktoken", ".jinja"}
 _BLOCK = 1 << 20
 _known: dict[tuple[str, int, int], str] = {}
 

@@ -34,6 +34,7 @@ class Material:
         told = [
             f"{counts[name]:,} {what}"
             for name, what in (
+                ("positives_unknown", "judged pairs left out: the document is not in the collection"),
                 ("positives_not_met", "judged pairs left out: no miner finds the document among its best"),
                 ("positives_without_text", "judged pairs left out: the document has no text"),
                 ("pairs_without_negatives", "judged pairs left out: no negative was found for the query"),
@@ -82,7 +83,7 @@ def gather(
     if forbidden(collection) & (judged.train.keys() | judged.held_out.keys()):
         raise RuntimeError("a judgment of a test query was about to be learned from")  # `judged_pairs` sees to it
     train, held_out = list(judged.train), list(judged.held_out)
-    positives, _ = positive_rows(train, collection.document_ids, judged.train)
+    positives, unknown = positive_rows(train, collection.document_ids, judged.train)
     slots = np.array([(q, d) for q, rows in enumerate(positives) for d in rows.tolist()], np.int64).reshape(-1, 2)
     reached = np.ones(len(slots), dtype=bool)
     if met is not None:
@@ -127,6 +128,7 @@ def gather(
     counts = {
         "pairs": len(kept),
         "queries": len(np.unique(kept[:, 0])),
+        "positives_unknown": unknown,
         "positives_not_met": int((~reached & ~empty).sum()),
         "positives_without_text": int(empty.sum()),
         "pairs_without_negatives": int(alone.sum()),

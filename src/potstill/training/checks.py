@@ -73,6 +73,15 @@ def check(task: Task, data: TrainingSet) -> None:
                 where=term.name,
                 fix="name a split to learn from, queries.judgments: train, or leave this objective out",
             )
+        if term.documents == "mined" and data.mined is not None:
+            most, least = min(term.count, data.mined.shape[1]), term.objective.minimum_candidates
+            if most < least:
+                raise InputError(
+                    f"lists of {most} documents teach nothing: {term.objective.family}:{term.objective.form} takes at "
+                    f"least {least}",
+                    where=term.name,
+                    fix="raise the objective's count, or candidates.count",
+                )
         if term.teacher is not None and term.teacher not in data.pair_scores:
             raise InputError(f"there are no scores of {term.teacher}", where=term.name, fix="name it among the scorers")
         sourced = data.sources is not None and bool((data.sources >= 0).any())

@@ -23,6 +23,7 @@ class Candidates:
         mask: `(q, c)` True where a candidate counts, None: all.
         positives: `(q,)` column of a document that the query was judged to fit, -1: none is known; None: not needed.
         target: `(q, c)` a scorer's scores, None: inner products of the teacher's vectors.
+        rivals: `(q, c)` False at documents that are known to fit beside the positive; None: none are.
         all: whether these are simply all documents there are.
     """
 
@@ -32,6 +33,7 @@ class Candidates:
         self.mask: Tensor | None = None
         self.positives: Tensor | None = None
         self.target: Tensor | None = None
+        self.rivals: Tensor | None = None
         if own is not None:
             self.mask = torch.from_numpy(own >= 0)
             self.columns = torch.from_numpy(np.searchsorted(documents, np.maximum(own, documents[:1])))
@@ -123,14 +125,15 @@ class Candidates:
         if term.keep_wrong is None:
             return self.mask
         assert self.positives is not None
-        kept = keep_wrong(target, self.positives, term.keep_wrong, mask=self.mask).unsqueeze(1)
+        counted = self.rivals if self.mask is None else self.mask
+        kept = keep_wrong(target, self.positives, term.keep_wrong, mask=counted).unsqueeze(1)
         return kept.expand_as(target) if self.mask is None else self.mask & kept
 
     def _own(self, scores: Tensor) -> Tensor:
         return scores if self.columns is None else scores.gather(1, self.columns)
 
     def _to(self, device: torch.device) -> None:
-        for name in ("columns", "mask", "positives", "target"):
+        for name in ("columns", "mask", "positives", "target", "rivals"):
             held = getattr(self, name)
             if held is not None:
                 setattr(self, name, held.to(device))
@@ -178,7 +181,8 @@ def candidates(
         positive = judged[:, 0] if own is not None else np.where(judged[:, 0] >= 0, fitting, -1)
         chosen.know(positive, judged)
         if term.objective.signals and own is None:
-            chosen.mask = None  # scores of a teacher say themselves that other documents fit
+            # Scores of a teacher say themselves that other documents fit; that they do is no error of the teacher.
+            chosen.rivals, chosen.mask = chosen.mask, None
     if term.teacher is not None and own is not None:
         chosen.listen(data.pair_scores[term.teacher][queries][:, : term.count])
     return chosen

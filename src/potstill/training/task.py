@@ -113,12 +113,13 @@ class Task(Trainable[TrainingSet]):
         self._all_documents: Tensor | None = None
         self.document_root: Tensor | None = None
         self.heads = torch.nn.ModuleDict()
+        self._head_of = {name: f"head_{number}" for number, name in enumerate(heads or {})}
         for number, (name, width) in enumerate((heads or {}).items()):
             head = torch.nn.Linear(query_tower.dimensions, width, bias=False)
             with torch.no_grad():
                 generator = torch.Generator().manual_seed(seed + number)
                 torch.nn.init.orthogonal_(head.weight, generator=generator)
-            self.heads[name.replace(".", "_")] = head
+            self.heads[self._head_of[name]] = head
 
     def set_terms(self, terms: Sequence[Term]) -> None:
         """Take terms from `build_terms`; those of the augmentation stay."""
@@ -198,7 +199,7 @@ class Task(Trainable[TrainingSet]):
         queries, trained = data.split(rows)
         fitting = data.positive_of(queries, np.random.default_rng([self.seed, step]))
         drawn = {
-            term.name: candidates(term, data, queries, fitting, np.random.default_rng([self.seed, step, number]))
+            term.name: candidates(term, data, queries, fitting, np.random.default_rng([self.seed, step, 1 + number]))
             for number, term in enumerate(self.terms)
             if isinstance(term, ScoreTerm)
         }
@@ -305,7 +306,7 @@ class Task(Trainable[TrainingSet]):
             return None
         student, teacher = torch.cat(students), torch.cat(teachers)
         if self.document_root is not None and term.objective.form == "covariance":
-            return term.objective(student, teacher, root=self.document_root)
+            return term.objective(student, teacher, root=self.document_root.to(student.device))
         return term.objective(student, teacher)
 
     def _match_pairs(self, term: MatchTerm, outputs: Outputs, rows: PairRows) -> Tensor | None:
@@ -322,9 +323,8 @@ class Task(Trainable[TrainingSet]):
             return None
         student, teacher = torch.cat(students), torch.cat(teachers)
         assert term.teacher is not None
-        key = term.teacher.replace(".", "_")
-        if key in self.heads:
-            student = self.heads[key](student)
+        if term.teacher in self._head_of:
+            student = self.heads[self._head_of[term.teacher]](student)
             if self.query_tower.normalize:
                 student = torch.nn.functional.normalize(student, dim=1)
         return term.objective(student, teacher)

@@ -41,7 +41,7 @@ TABLE = {
     "4 + query matching": "embeddistill-4-matching",
     "5 + generated queries": "embeddistill-5-generated",
 }
-_ALONE = "{family: match, form: l2}, {family: scores, form: kl, documents: sample, count: 128}"
+_ALONE = "{family: match, form: l2}, {family: scores, form: kl, weight: 3, documents: sample, count: 512}"
 SYMMETRIC = {"symmetric": [], "symmetric, matching queries alone": [f"objectives=[{_ALONE}]"]}
 
 _MINILM = "{family: scores, form: kl, documents: mined}, {family: match, form: l2, role: both}"

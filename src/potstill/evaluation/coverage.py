@@ -122,4 +122,4 @@ def nearest_cosines(vectors: np.ndarray, others: np.ndarray | None) -> np.ndarra
     own = list(np.arange(len(vectors))[:, None]) if others is None else None
     among = vectors if others is None else others
     best = exact_search(vectors, among, 1, metric="cosine", exclude=own).scores[:, 0]
-    return np.clip(best, -1.0, 1.0)
+    return np.asarray(np.clip(best, -1.0, 1.0))

@@ -49,7 +49,7 @@ _SCORES = "{{family: scores, form: kl, teacher: {0}}}"
 _MATCH = ", {{family: match, form: l2, role: both, teacher: {0}, count: 4}}"
 CROSS_SETTINGS = (
     "student={kind: static, parameters: 2270000}",
-    "candidates={sources: [teacher, bm25], count: 15}",
+    "candidates={sources: [teacher, bm25], count: 7}",
     "training={epochs: 30, max_texts_per_batch: 64, select: last}",
     "queries.held_out=100",
 )

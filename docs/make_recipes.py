@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -22,11 +22,16 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[str]:
     for name, field in model.model_fields.items():
         inner = next(models_in(field.annotation), None)
         if inner is not None:
-            many = "[]" if field.annotation is not inner else ""
+            many = "[]" if is_list(field.annotation) else ""
             found.extend(rows(inner, f"{prefix}{name}{many}."))
             continue
         found.append(f"| `{prefix}{name}` | {kind(field.annotation)} | {default(field.default)} |")
     return found
+
+
+def is_list(annotation: Any) -> bool:
+    """Whether a type is a list of groups, or None."""
+    return any(get_origin(part) is tuple for part in (annotation, *get_args(annotation)))
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -42,6 +47,7 @@ def kind(annotation: Any) -> str:
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     text = re.sub(r"typing\.Literal\[([^]]*)\]", r"\1", text)
     text = re.sub(r"Optional\[(.*)\]", r"\1 | None", text)
+    text = re.sub(r"Union\[(.*)\]", r"\1", text)
     text = re.sub(r"pathlib\.|typing\.|potstill\.recipe\.(?:\w+\.)?|_local\.", "", text)
     return text.replace("|", "\\|").replace("'", "")
 

@@ -1,7 +1,7 @@
 """Candidates: for each query, the documents it is compared with; mined, filtered, merged, sampled, with provenance."""
 
 from .approximate import ApproximateIndex, by_vectors_approximately
-from .assembling import assemble, told, with_sources
+from .assembling import assemble, check_sources, told, with_sources
 from .bm25 import Bm25Index
 from .copies import text_groups
 from .filtering import by_teacher_score, drop_copies, drop_near_duplicates, keep_first, skip_first
@@ -39,6 +39,7 @@ __all__ = [
     "by_vectors",
     "by_vectors_approximately",
     "by_words",
+    "check_sources",
     "document_digest",
     "drawn_to_read",
     "drop_copies",

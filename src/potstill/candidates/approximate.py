@@ -20,6 +20,19 @@ _QUERIES_AT_ONCE = 1024
 _MEASURED_ON = 100
 
 
+def require_faiss() -> Any:
+    """The package.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError:
+        raise MissingExtra("faiss", "faiss") from None
+    return faiss
+
+
 class ApproximateIndex:
     """Documents in lists of neighbours (IVF-Flat); a query is compared with those of the nearest lists alone.
 
@@ -43,10 +56,7 @@ class ApproximateIndex:
     """
 
     def __init__(self, documents: Vectors, metric: Metric = "dot", *, seed: int = 0, graph_from: int = 16_384) -> None:
-        try:
-            import faiss
-        except ImportError:
-            raise MissingExtra("faiss", "faiss") from None
+        faiss = require_faiss()
         if not len(documents):
             raise InputError("no documents to search", where="candidates", fix="give a collection with documents")
         self._documents, self._metric = documents, metric

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..recipe import CandidatesSpec
-from .approximate import ApproximateIndex, by_vectors_approximately
+from .approximate import ApproximateIndex, by_vectors_approximately, require_faiss
 from .copies import text_groups
 from .filtering import by_teacher_score, drop_copies, drop_near_duplicates, keep_first, skip_first
 from .language import bm25_for, drawn_to_read
 from .mining import Search, by_chance, by_ranking, by_vectors, by_words, known_positives, mine, positive_ids
 from .mixing import merge
-from .saved import saved_ranking
+from .saved import require_there, saved_ranking
 from .scoring import rescore, worst_scores
 from .table import Candidates
 from .vectors import Metric, Vectors, gatherer, in_chunks
@@ -66,7 +66,7 @@ def assemble(
         InputError: an unknown, repeated or broken source; ids that are not strings; a filter that cannot work.
         MissingExtra: `bm25` without bm25s, or `approximate` without faiss.
     """
-    _check(spec)
+    check_sources(spec, len(document_ids))
     queries = query_vectors if isinstance(query_vectors, np.ndarray) else np.concatenate(list(query_vectors))
     for name, given, wanted in (
         ("query_texts", len(query_texts), len(query_ids)),
@@ -168,7 +168,17 @@ def told(candidates: Candidates) -> list[str]:
     return lines
 
 
-def _check(spec: CandidatesSpec) -> None:
+def check_sources(spec: CandidatesSpec, documents: int) -> None:
+    """See what can be seen of a recipe's candidates before anything is encoded.
+
+    Args:
+        spec: the recipe's.
+        documents: how many there are.
+
+    Raises:
+        InputError: no source, one named twice, one that is nowhere, or all left out.
+        MissingExtra: `approximate` without faiss.
+    """
     if not spec.sources:
         raise InputError(
             "names no source", where="candidates.sources", fix="name `teacher`, `bm25`, `random` or a path"
@@ -176,6 +186,11 @@ def _check(spec: CandidatesSpec) -> None:
     twice = next((source for i, source in enumerate(spec.sources) if source in spec.sources[:i]), None)
     if twice is not None:
         raise InputError(f"names {twice!r} twice", where="candidates.sources", fix="name each source once")
+    for source in spec.sources:
+        if source not in ("teacher", "bm25", "random"):
+            require_there(Path(source))
+    if spec.approximate and "teacher" in spec.sources and documents >= _WORTH_AN_INDEX:
+        require_faiss()
     if spec.skip >= spec.depth:
         raise InputError(
             f"leaves out the first {spec.skip} of {spec.depth}", where="candidates.skip", fix="raise candidates.depth"

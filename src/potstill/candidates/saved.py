@@ -36,15 +36,19 @@ def saved_ranking(path: Path, query_ids: Sequence[str], document_ids: Sequence[s
     Raises:
         InputError: nothing there, a broken file (names the line), or none of its queries or documents is known here.
     """
-    if path.is_dir():
-        return _folder(path, query_ids, document_ids, depth)
-    if path.is_file():
-        return _file(path, query_ids, document_ids, depth)
-    raise InputError(
-        f"there is no folder or file {str(path)!r}",
-        where="candidates.sources",
-        fix="name `teacher`, `bm25`, `random`, a folder of saved candidates, or a file of scores",
-    )
+    require_there(path)
+    read = _folder if path.is_dir() else _file
+    return read(path, query_ids, document_ids, depth)
+
+
+def require_there(path: Path) -> None:
+    """Raise InputError unless there is a folder or a file by this name."""
+    if not path.exists():
+        raise InputError(
+            f"there is no folder or file {str(path)!r}",
+            where="candidates.sources",
+            fix="name `teacher`, `bm25`, `random`, a folder of saved candidates, or a file of scores",
+        )
 
 
 def _folder(path: Path, query_ids: Sequence[str], document_ids: Sequence[str], depth: int) -> Ranking:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..candidates import check_sources
 from ..collection import Collection
 from ..errors import InputError
 from ..evaluation import parse_measures
@@ -14,7 +15,7 @@ from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..teachers import VectorTeacher
 from .augmenting import check_augment
-from .lists import positives_of
+from .lists import positives_of, wanted
 
 _COMPARED = 16  # documents
 _ALIKE = 0.98  # float16 and the order of sums cost far less, another prompt more
@@ -36,6 +37,15 @@ def check_recipe(recipe: Recipe) -> None:
                 "this objective needs queries with a document that they were judged to fit, and no judgments are read",
                 where=f"objectives.{number}",
                 fix="name a split to learn from, --set queries.judgments=train, or leave the objective out",
+            )
+    longest = 1 + recipe.candidates.count
+    for number, scorer in enumerate(recipe.scorers):
+        listened = any(spec.teacher == scorer.name and spec.family == "scores" for spec in recipe.objectives)
+        if listened and scorer.temperature is None and scorer.perplexity >= longest:
+            raise InputError(
+                f"lists of at most {longest} documents cannot have {scorer.perplexity:g} effective candidates",
+                where=f"scorers.{number}.perplexity",
+                fix="lower it, raise candidates.count, or set the scorer's temperature",
             )
 
 
@@ -65,6 +75,8 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
     check_reference(collection, teacher, split)
     check_prefixes(recipe.evaluate.prefixes, teacher.dimensions)
     check_augment(recipe, teacher)
+    if wanted(recipe):
+        check_sources(recipe.candidates, collection.document_count)
     if recipe.output.packed and recipe.towers == "asymmetric" and teacher.encoder("document") is None:
         raise InputError(
             "the teacher is no sentence-transformers model, so it cannot be packed beside the student",

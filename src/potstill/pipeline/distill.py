@@ -36,7 +36,8 @@ def distill(recipe: Recipe, run: Path, *, resume: bool = False, signals: Path | 
     """Distil a student as the recipe says, and prove what was kept.
 
     Writes into `run`: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `student/` (and `student-documents/` where the
-    towers are separate), `evaluation.json`, `per_query.jsonl`, `run.json` and `report.html`.
+    towers are separate), `evaluation.json`, `per_query.jsonl`, `run.json` and `report.html`; `candidates/` where an
+    objective reads lists, `reranking.json` where there are scorers.
 
     Args:
         recipe: the whole run.

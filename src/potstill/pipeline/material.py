@@ -63,10 +63,6 @@ class Material:
             "collection": self.collection.fingerprint(),
             "teacher": self.teacher,
             "training queries": texts.hexdigest(),
-            **(
-                {}
-                if self.lists is None
-                else {"candidates": hashlib.blake2b(self.lists.tobytes(), digest_size=16).hexdigest()}
-            ),
+            **lists,
             **self.scorers,
         }

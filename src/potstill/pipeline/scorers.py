@@ -58,7 +58,7 @@ class Heard:
         """The objectives, those that listen to a scorer at the temperature that it was calibrated to."""
         return tuple(
             spec.model_copy(update={"teacher_temperature": self.reports[spec.teacher].temperature})
-            if spec.teacher in self.reports and spec.family == "scores" and spec.teacher_temperature is None
+            if spec.teacher in self.reports and spec.form in ("kl", "cmkd") and spec.teacher_temperature is None
             else spec
             for spec in objectives
         )

@@ -21,6 +21,13 @@ COUNT = 4_096
 PAIRS = 4
 """Pairs whose vectors are averaged into a query's target, where a recipe names no number."""
 
+_READ_BY: dict[str, tuple[tuple[str, str], ...]] = {
+    "student_temperature": (("scores", "kl"), ("contrastive", "one-hot")),
+    "teacher_temperature": (("scores", "kl"), ("scores", "cmkd")),
+    "scale_by_temperature": (("scores", "kl"),),
+}
+"""Which objectives read a key; elsewhere it would be ignored without a word."""
+
 
 @dataclass(frozen=True)
 class MatchTerm:
@@ -108,6 +115,18 @@ def _refuse(spec: ObjectiveSpec, where: str) -> None:
         )
     if spec.keep_wrong is not None and spec.family != "scores":
         raise InputError("the error filter is for scores of a teacher", where=f"{where}.keep_wrong", fix="leave it out")
+    if spec.form == "covariance" and spec.teacher is not None:
+        raise InputError(
+            "the documents' second moments are those of the teacher of vectors, which a scorer's vectors are not of",
+            where=f"{where}.form",
+            fix="use l2, squared or cosine",
+        )
+    for key, read_by in _READ_BY.items():
+        if getattr(spec, key) and (spec.family, spec.form) not in read_by:
+            said = ", ".join(":".join(filter(None, form)) for form in read_by)
+            raise InputError(
+                f"{spec.family}:{spec.form} has no {key}", where=f"{where}.{key}", fix=f"leave it out; {said} have one"
+            )
     if spec.family == "scores" and spec.needs_lists and spec.documents not in ("auto", "mined"):
         why = "a scorer reads each query's own candidates" if spec.teacher else "margins are taken to a known positive"
         raise InputError(why, where=f"{where}.documents", fix="use documents: mined")
@@ -125,7 +144,7 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
     elif spec.form in ("mse", "margin-mse"):
         objective = ScoreRegression(spec.form)  # type: ignore[arg-type]
     else:
-        objective = ScoreCorrelation(spec.form)  # type: ignore[arg-type]
+        objective = ScoreCorrelation(spec.form, teacher_temperature=teacher)  # type: ignore[arg-type]
     return AtPrefixes(objective, spec.prefixes, unit) if spec.prefixes else objective
 
 

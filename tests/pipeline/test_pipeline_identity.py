@@ -11,11 +11,11 @@ from loopback_service import running
 from pipeline_runs import lines, quick_run
 from sentence_transformers import SentenceTransformer
 
+from potstill.candidates import assemble
 from potstill.errors import InputError
 from potstill.pipeline import assess
-from potstill.pipeline.fitting import _mined
 from potstill.pipeline.vectors import Vectors
-from potstill.recipe import EvaluateSpec, ObjectiveSpec, TeacherSpec
+from potstill.recipe import CandidatesSpec, EvaluateSpec, TeacherSpec
 from potstill.training.data import ArrayVectors
 from tiny import make_tiny_collection, make_tiny_encoder
 
@@ -58,14 +58,19 @@ def test_a_split_that_was_trained_on_is_not_evaluated_afterwards(tmp_path: Path,
 def test_documents_are_mined_as_the_teacher_compares(metric: str, nearest: list[int]):
     documents = np.array([[10.0, 10.0], [2.0, 0.0], [1.0, 0.1], [0.0, 9.0]], dtype=np.float32)
     queries = np.array([[1.0, 0.0]], dtype=np.float32)
-    mined = _mined(
-        (ObjectiveSpec(family="scores", documents="mined", count=2),),
-        Vectors(ArrayVectors(documents), np.arange(4)),
-        Vectors(ArrayVectors(queries), np.arange(1)),
-        metric,  # type: ignore[arg-type]
+    mined = assemble(
+        CandidatesSpec(count=2),
+        query_ids=["asked"],
+        query_texts=["asked"],
+        query_vectors=queries,
+        documents=Vectors(ArrayVectors(documents), np.arange(4)),
+        document_ids=list("abcd"),
+        document_texts=lambda: iter(["first", "second", "third", "fourth"]),
+        positives={},
+        metric=metric,  # type: ignore[arg-type]
+        seed=0,
     )
-    assert mined is not None
-    assert mined.tolist() == [nearest]
+    assert mined.rows.tolist() == [nearest]
 
 
 def test_dev_measures_over_a_corpus_that_is_not_held(

@@ -11,8 +11,7 @@ from ..collection import Collection, open_collection
 from ..errors import InputError
 from ..progress import say, warn
 from ..recipe import TeachSpec
-from ..teachers.identity import folder_digest, hub_commit
-from ..teachers.loading import find_model
+from ..teachers.loading import weights_identity
 from ..teachers.sentence_encoder import stored_numbers
 from ..teaching.judged import Judged, judged_pairs
 from ..teaching.listwise import ListwiseTask
@@ -141,8 +140,7 @@ class _Teaching:
 
 
 def _weights(spec: TeachSpec) -> str:
-    name, local = find_model(spec.base)
-    return folder_digest(Path(name)) if local else hub_commit(name, spec.revision) or str(spec.revision or name)
+    return weights_identity(spec.base, spec.revision)[1] or spec.base
 
 
 def _validations(path: Path, best: int | None) -> tuple[dict[str, float], dict[str, float]]:

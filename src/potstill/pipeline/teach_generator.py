@@ -11,8 +11,7 @@ from ..collection import Collection, open_collection
 from ..progress import say, warn
 from ..queries.seq2seq import Seq2Seq
 from ..recipe import GeneratorSpec, TeachGeneratorSpec
-from ..teachers.identity import folder_digest, hub_commit
-from ..teachers.loading import find_model
+from ..teachers.loading import weights_identity
 from ..teachers.sentence_encoder import stored_numbers
 from ..teaching.generator import GeneratorTask
 from ..teaching.judged import Judged, judged_pairs
@@ -136,8 +135,7 @@ def _examples(material: WritingMaterial, spec: TeachGeneratorSpec, folder: Path)
 
 
 def _weights(spec: TeachGeneratorSpec) -> str:
-    name, local = find_model(spec.base)
-    return folder_digest(Path(name)) if local else hub_commit(name, spec.revision) or str(spec.revision or name)
+    return weights_identity(spec.base, spec.revision)[1] or spec.base
 
 
 def _validations(path: Path, best: int) -> dict[str, dict[str, float]]:

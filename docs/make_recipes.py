@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from potstill.recipe import Recipe, TeachSpec
+from potstill.recipe import Recipe, TeachGeneratorSpec, TeachSpec
 
-PAGES: dict[str, type[BaseModel]] = {"recipes.md": Recipe, "teaching.md": TeachSpec}
+# The tables of each page, in the order of its marks; a table goes from its mark to the first line that is none of it.
+PAGES: dict[str, tuple[type[BaseModel], ...]] = {
+    "recipes.md": (Recipe,),
+    "teaching.md": (TeachSpec, TeachGeneratorSpec),
+}
 MARK = "<!-- keys -->"
 
 
@@ -60,10 +65,13 @@ def default(value: Any) -> str:
 
 
 def page(name: str = "recipes.md") -> str:
-    """The whole page with its table made anew."""
-    head = Path(__file__).with_name(name).read_text(encoding="utf-8").partition(MARK)[0]
-    lines = ["| key | values | default |", "|---|---|---|", *rows(PAGES[name])]
-    return head + MARK + "\n\n" + "\n".join(lines) + "\n"
+    """The whole page with its tables made anew."""
+    made, *parts = Path(__file__).with_name(name).read_text(encoding="utf-8").split(MARK)
+    for model, old in zip(PAGES[name], parts, strict=True):
+        table = "\n".join(["| key | values | default |", "|---|---|---|", *rows(model)])
+        after = "\n".join(dropwhile(lambda line: not line or line.startswith("|"), old.splitlines())).strip()
+        made += f"{MARK}\n\n{table}\n\n" + (f"{after}\n\n" if after else "")
+    return made.rstrip() + "\n"
 
 
 if __name__ == "__main__":

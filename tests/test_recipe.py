@@ -12,7 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from potstill.errors import InputError
-from potstill.recipe import Recipe, StudentSpec, TeacherSpec, load_recipe
+from potstill.recipe import (
+    Recipe,
+    StudentSpec,
+    TeacherSpec,
+    TeachGeneratorSpec,
+    TeachSpec,
+    load_recipe,
+    load_spec,
+)
 
 BASE = ["collection=c", "teacher=t"]
 
@@ -276,3 +284,13 @@ def test_any_settings_are_a_recipe_or_an_input_error(places: list[list[str]], va
 def test_a_misspelt_kind_of_student_is_not_taken_for_a_model(given: str, meant: str):
     with pytest.raises(InputError, match=f"did you mean `{meant}`"):
         load_recipe(None, flags={"collection": "c", "teacher": "t", "student": given})
+
+
+@pytest.mark.parametrize(
+    ("model", "page"), [(Recipe, "recipes.md"), (TeachSpec, "teaching.md"), (TeachGeneratorSpec, "teaching.md")]
+)
+@pytest.mark.parametrize(("setting", "said"), [("collection.name=a", "not a group"), ("trainin.seed=1", "trainin")])
+def test_errors_point_to_the_page_of_their_keys(model: type[Any], page: str, setting: str, said: str):
+    with pytest.raises(InputError, match=said) as told:
+        load_spec(model, None, flags={"collection": "a", "base": "b"}, settings=[setting])
+    assert f"docs/{page}" in str(told.value.fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,21 @@ def few_words(folder: Path) -> Path:
     return folder
 
 
+def pickled(folder: Path) -> Path:
+    make_tiny_encoder(folder, sentence_transformer=False)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def pickled_inside(folder: Path) -> Path:
+    """A sentence-transformers model of which the transformer lies in a folder of its own."""
+    pickled(folder / "0_Transformer")
+    kind = "sentence_transformers.models.Transformer"
+    (folder / "modules.json").write_text(f'[{{"idx": 0, "name": "0", "path": "0_Transformer", "type": "{kind}"}}]')
+    return folder
+
+
 def config_alone(folder: Path) -> Path:
     BertConfig().save_pretrained(folder)
     return folder
@@ -246,10 +262,12 @@ def config_alone(folder: Path) -> Path:
         (unfinished, "weights are not whole"),
         (not_finite, "NaN or infinite"),
         (few_words, "cannot read a pair"),
+        (pickled, r"a pickle alone \(pytorch_model.bin\), which is never loaded"),
+        (pickled_inside, "a pickle alone"),
         (config_alone, "cannot load an encoder"),
         (lambda folder: folder, "no such model folder"),
     ],
-    ids=["causal", "seq2seq", "static", "unfinished", "nan", "few-words", "config", "nothing"],
+    ids=["causal", "seq2seq", "static", "unfinished", "nan", "few-words", "pickle", "inside", "config", "nothing"],
 )
 @pytest.mark.parametrize("head", ["none", "classifier"])
 def test_a_base_that_is_no_encoder_is_refused(tmp_path: Path, make, said, head):
@@ -258,6 +276,15 @@ def test_a_base_that_is_no_encoder_is_refused(tmp_path: Path, make, said, head):
         load_base(folder, head=head, max_length=32)
     assert told.value.where
     assert told.value.fix
+
+
+def test_a_pickle_that_is_not_needed_is_never_opened(tiny_encoder: Path, tmp_path: Path):
+    """Beside safetensors, or in a module that comes after the transformer and is not loaded."""
+    folder = Path(shutil.copytree(tiny_encoder, tmp_path / "base"))
+    (folder / "2_Dense").mkdir()
+    for place in (folder, folder / "2_Dense"):
+        (place / "pytorch_model.bin").write_bytes(b"not even a pickle")
+    assert load_base(folder, head="none", max_length=32)[2].max_length == 32
 
 
 def test_lengths_beyond_the_positions_are_refused(tiny_encoder: Path):

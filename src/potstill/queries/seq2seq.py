@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,17 @@ import numpy as np
 from ..errors import InputError, MissingExtra
 from ..recipe import GeneratorSpec
 from ..signals import Fingerprint
-from ..teachers.identity import folder_digest, hub_commit
 from ..teachers.load_report import watched_loading
-from ..teachers.loading import find_model
+from ..teachers.loading import (
+    chosen_device,
+    explained,
+    first_line,
+    located,
+    not_safetensors,
+    require_whole,
+    weights_identity,
+    within_positions,
+)
 from ..teachers.sentence_encoder import positions
 from .sampling import Draws, uniforms
 
@@ -50,10 +57,9 @@ def load_seq2seq(model: str, *, revision: str | None = None, device: str | None 
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
     except ImportError:
         raise MissingExtra("transformers", "train") from None
-    name, local = find_model(model)
-    if local and revision is not None:
-        raise InputError("a folder has no revisions", where=name, fix="leave out `revision`, or give a Hugging Face id")
-    place = _device(device)
+    name, local = located(model, revision)
+    asked = "queries.generator.device"
+    place = chosen_device(device, where=asked, fix=f"leave out `{asked}`, or give cpu")
     options = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
@@ -64,12 +70,7 @@ def load_seq2seq(model: str, *, revision: str | None = None, device: str | None 
         raise
     except Exception as error:  # whatever a foreign loader raises about a broken model is about the user's input
         raise _explained(error, model, local) from error
-    if missing:
-        raise InputError(
-            f"the weights are not whole: {missing[0]} and others are in no file and would be random numbers",
-            where=model,
-            fix="save the model again, or give another",
-        )
+    require_whole(missing, model)
     tokens = {key: getattr(loaded.generation_config, key, None) for key in _TOKENS}
     if tokens["decoder_start_token_id"] is None:
         tokens["decoder_start_token_id"] = getattr(loaded.config, "decoder_start_token_id", None)
@@ -104,19 +105,14 @@ class Seq2Seq:
         """
         self.spec, self.seed = spec, seed
         self.model, self.tokenizer = load_seq2seq(spec.model, revision=spec.revision, device=spec.device)
-        found, local = find_model(spec.model)
-        self.name = Path(found).resolve().name if local else found
-        self._revision = folder_digest(Path(found)) if local else hub_commit(found, spec.revision) or spec.revision
+        self.name, self._revision = weights_identity(spec.model, spec.revision)
         self.truncated = 0
         for side, length in (("input", spec.max_input), ("output", spec.max_output)):
             part = "encoder" if side == "input" else "decoder"
             limit = positions(getattr(self.model, part, self.model))
-            if limit is not None and length > limit:
-                raise InputError(
-                    f"queries.generator.max_{side} is {length}, but the model has positions for {limit} tokens",
-                    where=spec.model,
-                    fix=f"set queries.generator.max_{side} to at most {limit}",
-                )
+            option = f"queries.generator.max_{side}"
+            fix = f"set {option} to at most {limit}"
+            within_positions(length, limit, f"{option} is {length}", where=spec.model, fix=fix)
 
     def fingerprint(self) -> Fingerprint:
         """Identity of what is written: the weights and every setting of decoding, and the seed where chance decides."""
@@ -180,22 +176,8 @@ class Seq2Seq:
         return (self.spec.prefix + text).encode("utf-8", "replace").decode("utf-8")
 
 
-def _device(device: str | None) -> str:
-    import torch
-
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    fix = "leave out `queries.generator.device`, or give cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):  # what PyTorch says of a device that is none, or that it was built without
-        raise InputError(f"there is no device {device} here", where="queries.generator.device", fix=fix) from None
-    return device
-
-
 def _explained(error: Exception, model: str, local: bool) -> InputError:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    if "Unrecognized configuration class" in said:
+    if "Unrecognized configuration class" in first_line(error):
         return InputError(
             "this is no sequence-to-sequence model",
             where=model,
@@ -206,15 +188,5 @@ def _explained(error: Exception, model: str, local: bool) -> InputError:
             "the model brings its own Python code, which is not run", where=model, fix="give another model"
         )
     if "safetensors" in str(error):
-        return InputError(
-            f"the weights are not in safetensors, and no other format is read: {said}",
-            where=model,
-            fix="save the model again with transformers, or give another",
-        )
-    if local:
-        return InputError(f"cannot load the model: {said}", where=model, fix="save the model again, or give another")
-    return InputError(
-        f"cannot load the model from the Hugging Face hub or its local cache: {said}",
-        where=model,
-        fix="check the id and the network (HF_HUB_OFFLINE=1 allows the cache alone), or give a folder",
-    )
+        return not_safetensors(error, model)
+    return explained(error, model, local)

@@ -55,8 +55,9 @@ def load_spec(
         if value is not None:
             data[key] = value
             origin[(key,)] = f"--{key}"
+    page = getattr(model, "PAGE", "recipes.md")
     for setting in settings:
-        _apply_setting(data, setting, origin)
+        _apply_setting(data, setting, origin, page)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -113,7 +114,7 @@ def _note_lines(
             _note_lines(value, (*place, str(i)), lines, path, seen_nodes)
 
 
-def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, ...], str]) -> None:
+def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, ...], str], page: str) -> None:
     key, equals, raw = setting.partition("=")
     where = f"--set {setting}"
     if not equals or not key.strip():
@@ -134,9 +135,7 @@ def _apply_setting(data: dict[str, Any], setting: str, origin: dict[tuple[str, .
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
-            raise InputError(
-                f"`{part}` is not a group of settings", where=where, fix="see docs/recipes.md for the keys"
-            )
+            raise InputError(f"`{part}` is not a group of settings", where=where, fix=f"see docs/{page} for the keys")
         target[part] = inner
         target = inner
     target[place[-1]] = value

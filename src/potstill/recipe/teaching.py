@@ -79,6 +79,8 @@ class TeachGeneratorSpec(Strict):
     `pairs` the most pairs of all together, drawn anew each epoch; None: all there are. `held_out` queries validate.
     """
 
+    PAGE: ClassVar[str] = "teaching.md"
+
     kind: Literal["generator"] = "generator"
     collection: str
     base: str

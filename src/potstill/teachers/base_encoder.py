@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InputError
 from .load_report import watched_loading
-from .loading import find_model
+from .loading import first_line, located, not_safetensors, refuse_pickles, require_whole, within_positions
 from .pair_tokens import PairIds, PairTokenizer
 from .sentence_encoder import positions
 
@@ -27,6 +27,8 @@ def load_base(
 ) -> tuple[Any, Any, PairTokenizer]:
     """Load an encoder, its tokenizer, and what joins pairs for it; in eval mode.
 
+    Weights come from safetensors alone.
+
     Args:
         base: a folder (plain, or of a sentence-transformers model) or an id.
         head: `classifier` puts one logit on top, random from `seed` where the base has none.
@@ -41,10 +43,10 @@ def load_base(
     """
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-    name, local = find_model(base)
-    if local and revision is not None:
-        raise InputError("a folder has no revisions", where=name, fix="leave out `revision`, or give a Hugging Face id")
+    name, local = located(base, revision)
     place = _transformer_of(Path(name)) if local else name
+    if local:
+        refuse_pickles(Path(place))
     where = {"revision": revision, "local_files_only": local}
     more: dict[str, Any] = {"num_labels": 1} if head == "classifier" else {}
     try:
@@ -54,31 +56,23 @@ def load_base(
         with watched_loading() as missing, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             kind = AutoModelForSequenceClassification if head == "classifier" else AutoModel
-            model = kind.from_pretrained(place, dtype=dtype, **where, **more).eval()
+            model = kind.from_pretrained(place, dtype=dtype, use_safetensors=True, **where, **more).eval()
         tokenizer = AutoTokenizer.from_pretrained(place, **where)
     except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a foreign loader raises about a broken model is about the user's input
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if not local and "safetensors" in str(error):
+            raise not_safetensors(error, str(base)) from error
         raise InputError(
-            f"cannot load an encoder: {said}",
+            f"cannot load an encoder: {first_line(error)}",
             where=str(base),
             fix="give the folder or id of a BERT-like encoder, or of a sentence-transformers model built on one",
         ) from error
     inside = f"{model.base_model_prefix}." if head == "classifier" else ""
-    if lost := [weight for weight in missing if weight.startswith(inside)]:
-        raise InputError(
-            f"the weights are not whole: {lost[0]} and others are in no file and would be random numbers",
-            where=str(base),
-            fix="save the model again, or give another",
-        )
+    require_whole([weight for weight in missing if weight.startswith(inside)], base)
     most = positions(model)
-    if most is not None and max_length > most:
-        raise InputError(
-            f"a maximum length of {max_length} is asked, but the model has positions for {most} tokens",
-            where=str(base),
-            fix=f"give at most {most}",
-        )
+    asked = f"a maximum length of {max_length} is asked"
+    within_positions(max_length, most, asked, where=base, fix=f"give at most {most}")
     pairs = PairTokenizer(tokenizer, max_length, apart=apart)
     _try(model, pairs, str(base))
     return model, tokenizer, pairs
@@ -123,8 +117,7 @@ def _try(model: Any, pairs: PairTokenizer, base: str) -> None:
         with torch.inference_mode():
             out = model.base_model(**inputs(joined, pairs.takes_types, model.device))
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _no_encoder(base, f"it cannot read a pair: {said}") from error
+        raise _no_encoder(base, f"it cannot read a pair: {first_line(error)}") from error
     hidden = getattr(out, "last_hidden_state", None)
     if hidden is None or hidden.shape[:2] != joined.ids.shape:
         raise _no_encoder(base, "it gives no vector for each token")

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..progress import say
 from ..recipe import Role, TeacherSpec
 from ..signals import Fingerprint
-from .loading import find_model, weights_identity
+from .loading import find_model, first_line, weights_identity
 from .sentence_encoder import (
     adds_special_tokens,
     backend_tokenizer,
@@ -228,7 +228,7 @@ class BiEncoderTeacher:
         try:
             vectors = self.encode(_PROBES, role)
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
+            said = first_line(error)
             raise InputError(
                 f"the model loads, but cannot encode a {role}: {said}",
                 where=side.model,

@@ -11,7 +11,7 @@ from ..errors import InputError, MissingExtra
 from ..recipe import ScorerSpec
 from ..signals import Fingerprint, split_pair
 from .joint_vectors import JointVectors, encoder_of
-from .loading import load_model, weights_identity
+from .loading import load_model, weights_identity, within_positions
 from .probing import probe
 from .scorer import PairSignal, PairSource, no_such_signal
 from .sentence_encoder import backend_tokenizer, declared_length, longest_length, stored_numbers
@@ -206,12 +206,8 @@ def _lengths(spec: ScorerSpec, model: CrossEncoder) -> tuple[int | None, dict[st
     said = getattr(model[0], "processing_kwargs", {}).get("text", {}).get("max_length")
     declared: int | None = said or declared_length(model, "query")
     limit = longest_length(model, "query") or None
-    if spec.max_length is not None and limit is not None and spec.max_length > limit:
-        raise InputError(
-            f"the scorer's max_length is {spec.max_length}, but the model has positions for {limit} tokens",
-            where=spec.model,
-            fix=f"give at most {limit}, or leave it out",
-        )
+    asked = f"the scorer's max_length is {spec.max_length}"
+    within_positions(spec.max_length, limit, asked, where=spec.model, fix=f"give at most {limit}, or leave it out")
     known = [length for length in (declared, limit) if length is not None]
     holds = spec.max_length or (min(known) if known else None)
     return holds, {} if holds == declared else {"processing_kwargs": {"text": {"max_length": holds}}}

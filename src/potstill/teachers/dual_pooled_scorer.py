@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..recipe import ScorerSpec
 from ..signals import Fingerprint, split_pair
 from .dual_pooled import DualPooledModel, found
-from .identity import folder_digest
+from .loading import chosen_device, weights_identity
 from .scorer import PairSignal
 from .sentence_encoder import stored_numbers
 
@@ -38,13 +38,8 @@ class DualPooledScorer:
         self._spec, self._folder = spec, found(spec.model)
         self.name = spec.name or self._folder.name
         self.model = DualPooledModel.load(self._folder, max_length=spec.max_length, dtype=spec.dtype)
-        device = spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self.model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"there is no device {device} here", where=f"scorer {self.name}", fix="leave out `device`"
-            ) from error
+        self._weights = weights_identity(self._folder, None)
+        self.model.to(chosen_device(spec.device, where=f"scorer {self.name}", fix="leave out `device`"))
         self.dimensions: int | None = self.model.dimensions
         count, size = stored_numbers([self.model.encoder])
         self.parameters: int | None = count
@@ -56,11 +51,12 @@ class DualPooledScorer:
 
     def fingerprint(self, signal: PairSignal) -> Fingerprint:
         """Identity of what is said of a pair."""
+        model, revision = self._weights
         prompts = {role: getattr(self._spec.prompts, role) or "" for role in ("query", "document")}
         return Fingerprint(
             kind=self.kind,
-            model=self._folder.resolve().name,
-            revision=folder_digest(self._folder),
+            model=model,
+            revision=revision,
             role="pair",
             prompt="",
             pooling=self.model.pooling,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,11 +52,10 @@ def load_model(
         import torch
     except ImportError:
         raise MissingExtra("torch", "train") from None
-    name, local = find_model(model)
-    if local and revision is not None:
-        raise InputError("a folder has no revisions", where=name, fix="leave out `revision`, or give a Hugging Face id")
+    name, local = located(model, revision)
     if local and safetensors_only:
-        _refuse_pickles(Path(name))
+        modules = [path for path in Path(name).iterdir() if path.is_dir() and _MODULE.fullmatch(path.name)]
+        refuse_pickles(Path(name), *modules)
     precision = getattr(torch, dtype)
     _check_device(device, option)
     try:
@@ -73,7 +72,13 @@ def load_model(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a foreign loader raises about a broken model is about the user's input
-        raise _explain(error, str(model), local, revision, option) from error
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                "the model brings its own Python code, which is not run by default",
+                where=str(model),
+                fix=f"read that code, and if you trust it set {option}.trust_remote_code: true",
+            ) from error
+        raise explained(error, str(model), local, revision) from error
     return loaded.eval(), missing
 
 
@@ -100,6 +105,18 @@ def find_model(model: str | Path) -> tuple[str, bool]:
     return text, False
 
 
+def located(model: str | Path, revision: str | None) -> tuple[str, bool]:
+    """As `find_model`, for loading at a revision.
+
+    Raises:
+        InputError: see `find_model`; or a revision of a folder.
+    """
+    name, local = find_model(model)
+    if local and revision is not None:
+        raise InputError("a folder has no revisions", where=name, fix="leave out `revision`, or give a Hugging Face id")
+    return name, local
+
+
 def weights_identity(
     model: str | Path, revision: str | None, organisation: str = "sentence-transformers"
 ) -> tuple[str, str | None]:
@@ -116,9 +133,13 @@ def weights_identity(
     return found, hub_commit(found, revision, organisation) or revision
 
 
-def _refuse_pickles(folder: Path) -> None:
-    modules = [path for path in folder.iterdir() if path.is_dir() and _MODULE.fullmatch(path.name)]
-    for place in (folder, *modules):
+def refuse_pickles(folder: Path, *parts: Path) -> None:
+    """Refuse a model of which weights are there as a pickle alone; `parts` are folders inside that are loaded too.
+
+    Raises:
+        InputError: there is such a pickle.
+    """
+    for place in (folder, *parts):
         pickles = sorted(place.glob("pytorch_model*.bin"))
         if pickles and not any(place.glob("*.safetensors")):
             raise InputError(
@@ -126,6 +147,83 @@ def _refuse_pickles(folder: Path) -> None:
                 where=str(folder),
                 fix="save the model again with save_pretrained, which writes model.safetensors",
             )
+
+
+def require_whole(missing: Sequence[str], model: str | Path) -> None:
+    """Refuse a model of which weights, named by `missing`, are in no file.
+
+    Raises:
+        InputError: there are such weights.
+    """
+    if missing:
+        raise InputError(
+            f"the weights are not whole: {missing[0]} and others are in no file and would be random numbers",
+            where=str(model),
+            fix="save the model again, or give another",
+        )
+
+
+def within_positions(length: int | None, limit: int | None, asked: str, *, where: str | Path, fix: str) -> None:
+    """Refuse a length beyond a model's positions; None is no length, or no limit.
+
+    Args:
+        length: tokens asked for.
+        limit: tokens that the model has positions for.
+        asked: what asks, as the message begins.
+        where: the model.
+        fix: what to do.
+
+    Raises:
+        InputError: the length is beyond the limit.
+    """
+    if length is not None and limit is not None and length > limit:
+        raise InputError(f"{asked}, but the model has positions for {limit} tokens", where=str(where), fix=fix)
+
+
+def chosen_device(device: str | None, *, where: str, fix: str) -> str:
+    """The device asked for, or an accelerator, or the CPU where there is none.
+
+    Raises:
+        InputError: there is no such device here; `where` and `fix` say who asked and what to do.
+    """
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError):  # what PyTorch says of a device that is none, or that it was built without
+        raise InputError(f"there is no device {device} here", where=where, fix=fix) from None
+    return device
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line: its first that is not empty, or else its kind."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def explained(error: Exception, model: str, local: bool, revision: str | None = None) -> InputError:
+    """What a foreign loader raised, as the user's error."""
+    said = first_line(error)
+    if local:
+        return InputError(f"cannot load the model: {said}", where=model, fix="save the model again, or give another")
+    at = f" at revision {revision}" if revision else ""
+    return InputError(
+        f"cannot load the model{at} from the Hugging Face hub or its local cache: {said}",
+        where=model,
+        fix="check the id and the network (HF_HUB_OFFLINE=1 allows the cache alone), or give a folder",
+    )
+
+
+def not_safetensors(error: Exception, model: str) -> InputError:
+    """What a foreign loader raised because it may read safetensors alone, as the user's error."""
+    return InputError(
+        f"the weights are not in safetensors, and no other format is read: {first_line(error)}",
+        where=model,
+        fix="save the model again with transformers, or give another",
+    )
 
 
 def _check_device(device: str | None, option: str) -> None:
@@ -142,21 +240,3 @@ def _check_device(device: str | None, option: str) -> None:
         raise InputError(f"there is no device {device} here", where=where, fix=fix)
     if kind.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("there is no device mps here", where=where, fix=fix)
-
-
-def _explain(error: Exception, model: str, local: bool, revision: str | None, option: str) -> InputError:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    if "trust_remote_code" in str(error):
-        return InputError(
-            "the model brings its own Python code, which is not run by default",
-            where=model,
-            fix=f"read that code, and if you trust it set {option}.trust_remote_code: true",
-        )
-    if local:
-        return InputError(f"cannot load the model: {said}", where=model, fix="save the model again, or give another")
-    at = f" at revision {revision}" if revision else ""
-    return InputError(
-        f"cannot load the model{at} from the Hugging Face hub or its local cache: {said}",
-        where=model,
-        fix="check the id and the network (HF_HUB_OFFLINE=1 allows the cache alone), or give a folder",
-    )

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..signals import pair_text
+from .loading import first_line
 from .scorer import PairSource
 
 # Two single tokens each, were all words unknown: a model that has lost its vocabulary finds all of them alike.
@@ -26,7 +27,7 @@ def probe(source: PairSource, model: str, fix: str) -> None:
     try:
         scores = source.encode([pair_text(*pair) for pair in _PROBES], "pair")[:, 0]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = first_line(error)
         raise InputError(f"the model loads, but cannot score a pair: {said}", where=model, fix=fix) from error
     if not np.isfinite(scores).all():
         raise InputError(

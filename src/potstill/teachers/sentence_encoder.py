@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingExtra
 from ..recipe import Role
-from .loading import Dtype, load_model
+from .loading import Dtype, load_model, require_whole
 
 if TYPE_CHECKING:
     import torch
@@ -57,12 +57,7 @@ def load_sentence_encoder(
         trust_remote_code=trust_remote_code,
         option="teacher",
     )
-    if missing:
-        raise InputError(
-            f"the weights are not whole: {missing[0]} and others are in no file and would be random numbers",
-            where=str(model),
-            fix="save the model again, or give another",
-        )
+    require_whole(missing, model)
     if pooling is not None:
         _set_pooling(encoder, pooling, str(model))
     if normalize is False:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError, MissingExtra
 from ..recipe import Role, ScorerSpec
 from ..signals import Fingerprint, batches_by_length, split_pair
-from .loading import load_model, weights_identity
+from .loading import load_model, weights_identity, within_positions
 from .probing import probe
 from .scorer import PairSignal, PairSource, no_such_signal
 from .sentence_encoder import (
@@ -249,12 +249,8 @@ def _side(spec: ScorerSpec, model: SparseEncoder, role: Role) -> _Side:
     declared = declared_length(model, role)
     limit = longest_length(model, role) or None
     asked = spec.max_length if transformer else None  # a table of weights by word reads texts as they are
-    if asked is not None and limit is not None and asked > limit:
-        raise InputError(
-            f"the scorer's max_length is {asked}, but the model has positions for {limit} tokens",
-            where=spec.model,
-            fix=f"give at most {limit}, or leave it out",
-        )
+    said = f"the scorer's max_length is {asked}"
+    within_positions(asked, limit, said, where=spec.model, fix=f"give at most {limit}, or leave it out")
     known = [length for length in (declared, limit) if length is not None]
     holds = asked or (min(known) if known else None)
     given: str | None = getattr(spec.prompts, role)

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..queries.seq2seq import load_seq2seq
 from ..recipe import TeachGeneratorSpec
 from ..teachers.base_encoder import load_base
-from ..teachers.loading import find_model
+from ..teachers.loading import find_model, within_positions
 from ..teachers.sentence_encoder import positions
 
 
@@ -42,12 +42,8 @@ def untrained_writer(spec: TeachGeneratorSpec) -> tuple[Any, Any]:
             model = warm_started(encoder, tokenizer, spec.base)
     for side, name, length in (("encoder", "max_input", spec.max_input), ("decoder", "max_output", spec.max_output)):
         limit = positions(getattr(model, side, model))
-        if limit is not None and length > limit:
-            raise InputError(
-                f"{name} is {length}, but the model has positions for {limit} tokens",
-                where=spec.base,
-                fix=f"set {name} to at most {limit}",
-            )
+        fix = f"set {name} to at most {limit}"
+        within_positions(length, limit, f"{name} is {length}", where=spec.base, fix=fix)
     return model, tokenizer
 
 

@@ -46,10 +46,10 @@ SYMMETRIC = {"symmetric": [], "symmetric, matching queries alone": [f"objectives
 
 _MINILM = "{family: scores, form: kl, documents: mined}, {family: match, form: l2, role: both}"
 _SCORES = "{{family: scores, form: kl, teacher: {0}}}"
-_MATCH = ", {{family: match, form: l2, role: both, teacher: {0}, count: 4}}"
+_MATCH = ", {{family: match, form: l2, role: both, teacher: {0}, count: 2}}"
 CROSS_SETTINGS = (
     "student={kind: static, parameters: 2270000}",
-    "candidates={sources: [teacher, bm25], count: 7}",
+    "candidates={sources: [teacher, bm25], count: 5}",
     "training={epochs: 30, max_texts_per_batch: 64, select: last}",
     "queries.held_out=100",
 )

@@ -126,7 +126,7 @@ says little about new queries; (iii) "generated" are cuts of the documents, no m
 CROSS_NOTE = """
 Two cross-encoders taught from MiniLM on NFCorpus's training judgments, 64 tokens a pair: `cls`, one logit from the
 first token, and `dual`, dual-pooled. Students are MiniLM's layers 0 and 5, one tower for both sides, taught on the
-training queries' own lists (a positive and 7 candidates). All re-rank MiniLM's first 100 documents of each test query.
+training queries' own lists (a positive and 5 candidates). All re-rank MiniLM's first 100 documents of each test query.
 "cls scores + matching" matches that cross-encoder's one joint vector, which the paper warns of.
 """
 

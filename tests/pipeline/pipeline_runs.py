@@ -95,7 +95,9 @@ def check_cost(cost: dict[str, Any], systems: set[str]) -> None:
 
 def check_run(run: Path, found: dict[str, Any], *, judged: bool = True) -> dict[str, Any]:
     """What must hold of every finished run; gives run.json."""
-    assert {path.name for path in run.iterdir() if not path.name.startswith("student-")} == FILES
+    mined = any(spec["documents"] == "mined" for spec in read(run / "run.json")["objectives"])
+    files = FILES | ({"candidates"} if mined else set())
+    assert {path.name for path in run.iterdir() if not path.name.startswith("student-")} == files
     assert not list(run.rglob(".*")), "hidden leftovers"
     assert read(run / "evaluation.json") == found
     check_evaluation(found, judged=judged)

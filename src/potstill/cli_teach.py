@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .api import Taught
 
 teach_app = typer.Typer(help="Train a teacher on judged pairs.", no_args_is_help=True)
 
@@ -36,42 +39,36 @@ Signals = Annotated[
 ]
 
 
-@teach_app.command("cross-encoder")
-def cross_encoder(
-    collection: Collection = None,
-    base: Base = None,
-    out: Out = None,
-    split: Split = None,
-    negatives: Negatives = None,
-    depth: Depth = None,
-    miner: Miner = None,
-    max_length: MaxLength = None,
-    settings: Settings = None,
-    resume: Resume = False,
-    signals: Signals = None,
-) -> None:
-    """Train a cross-encoder; OUT/model loads as sentence_transformers.CrossEncoder."""
-    given = {"split": split, "negatives": negatives, "depth": depth, "miner": miner, "max_length": max_length}
-    _teach("cross-encoder", collection, base, out, given, settings, resume, signals)
+RANKERS = {
+    "cross-encoder": "Train a cross-encoder; OUT/model loads as sentence_transformers.CrossEncoder.",
+    "dual-pooled": "Train a cross-encoder that gives a vector for each side of a pair.",
+}
 
 
-@teach_app.command("dual-pooled")
-def dual_pooled(
-    collection: Collection = None,
-    base: Base = None,
-    out: Out = None,
-    split: Split = None,
-    negatives: Negatives = None,
-    depth: Depth = None,
-    miner: Miner = None,
-    max_length: MaxLength = None,
-    settings: Settings = None,
-    resume: Resume = False,
-    signals: Signals = None,
-) -> None:
-    """Train a cross-encoder that gives a vector for each side of a pair."""
-    given = {"split": split, "negatives": negatives, "depth": depth, "miner": miner, "max_length": max_length}
-    _teach("dual-pooled", collection, base, out, given, settings, resume, signals)
+def _ranker(kind: str, what: str) -> None:
+    """Add the command that teaches one kind of reader of pairs."""
+
+    @teach_app.command(kind, help=what)
+    def command(
+        collection: Collection = None,
+        base: Base = None,
+        out: Out = None,
+        split: Split = None,
+        negatives: Negatives = None,
+        depth: Depth = None,
+        miner: Miner = None,
+        max_length: MaxLength = None,
+        settings: Settings = None,
+        resume: Resume = False,
+        signals: Signals = None,
+    ) -> None:
+        given = {"negatives": negatives, "depth": depth, "miner": miner, "max_length": max_length, "signals": signals}
+        taught, folder = _taught(kind, collection, base, out, split, settings, resume, given)
+        _tell(summary(taught.record), "teacher", taught, folder)
+
+
+for _kind, _what in RANKERS.items():
+    _ranker(_kind, _what)
 
 
 @teach_app.command("generator")
@@ -86,34 +83,31 @@ def generator(
     resume: Resume = False,
 ) -> None:
     """Train a model that writes queries for documents; OUT/model is a recipe's queries.generator.model."""
-    if out is None:
-        raise InputError("there is no output folder", where="--out", fix="add --out DIR")
-    from .api import teach
-
-    taught = teach("generator", collection, base, out=out, split=split, settings=settings or (), resume=resume)
-    for line in generator_summary(taught.record):
-        sys.stdout.write(line + "\n")
-    sys.stdout.write(f"\ngenerator: {taught.model}/  ({out}/teach.json, metrics.jsonl, teach.yaml)\n")
+    taught, folder = _taught("generator", collection, base, out, split, settings, resume, {})
+    _tell(generator_summary(taught.record), "generator", taught, folder)
 
 
-def _teach(
+def _taught(
     kind: str,
     collection: str | None,
     base: str | None,
     out: Path | None,
-    given: dict[str, Any],
+    split: str | None,
     settings: list[str] | None,
     resume: bool,
-    signals: Path | None,
-) -> None:
+    more: dict[str, Any],
+) -> tuple[Taught, Path]:
     if out is None:
         raise InputError("there is no output folder", where="--out", fix="add --out DIR")
     from .api import teach
 
-    taught = teach(kind, collection, base, out=out, settings=settings or (), resume=resume, signals=signals, **given)
-    for line in summary(taught.record):
+    return teach(kind, collection, base, out=out, split=split, settings=settings or (), resume=resume, **more), out
+
+
+def _tell(lines: list[str], what: str, taught: Taught, out: Path) -> None:
+    for line in lines:
         sys.stdout.write(line + "\n")
-    sys.stdout.write(f"\nteacher: {taught.model}/  ({out}/teach.json, metrics.jsonl, teach.yaml)\n")
+    sys.stdout.write(f"\n{what}: {taught.model}/  ({out}/teach.json, metrics.jsonl, teach.yaml)\n")
 
 
 def summary(record: dict[str, Any]) -> list[str]:

@@ -16,13 +16,26 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _selecting(training: TrainingSpec) -> TrainingSpec:
-    if training.select == "last":
-        raise ValueError("a teacher keeps the weights that validate best: select held_out, or dev")
-    return training
+class _Taught(Strict):
+    """What everything that is taught has in common."""
+
+    PAGE: ClassVar[str] = "teaching.md"
+
+    training: TrainingSpec = TrainingSpec()
+
+    @field_validator("training")
+    @classmethod
+    def _validated(cls, training: TrainingSpec) -> TrainingSpec:
+        if training.select == "last":
+            raise ValueError("a teacher keeps the weights that validate best: select held_out, or dev")
+        return training
+
+    def to_yaml(self) -> str:
+        """The resolved specification as YAML, all defaults written out."""
+        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
 
 
-class TeachSpec(Strict):
+class TeachSpec(_Taught):
     """A teacher that reads a query and a document together, trained on judged pairs.
 
     `miner`: what finds negatives and the lists that validate: models of vectors (ids or folders), `bm25`, or both in
@@ -37,8 +50,6 @@ class TeachSpec(Strict):
     attention between the two texts at the start, so that the teacher begins as the bi-encoder it is made from; null:
     the plain joint pass) belong to dual-pooled teachers.
     """
-
-    PAGE: ClassVar[str] = "teaching.md"
 
     kind: Literal["cross-encoder", "dual-pooled"]
     collection: str
@@ -59,27 +70,15 @@ class TeachSpec(Strict):
     normalize: bool = True
     scale: float | None = Field(default=None, gt=0)
     damping: float | None = Field(default=3.0, ge=0)
-    training: TrainingSpec = TrainingSpec()
-
-    @field_validator("training")
-    @classmethod
-    def _validated(cls, training: TrainingSpec) -> TrainingSpec:
-        return _selecting(training)
-
-    def to_yaml(self) -> str:
-        """The resolved specification as YAML, all defaults written out."""
-        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
 
 
-class TeachGeneratorSpec(Strict):
+class TeachGeneratorSpec(_Taught):
     """A model that writes a query for a document, trained on judged pairs.
 
     `base` is a sequence-to-sequence model, or an encoder: then its weights start both sides and what reads across
     (cross-attention, the output's transform) is new. `positives` is the most documents of one query in an epoch,
     `pairs` the most pairs of all together, drawn anew each epoch; None: all there are. `held_out` queries validate.
     """
-
-    PAGE: ClassVar[str] = "teaching.md"
 
     kind: Literal["generator"] = "generator"
     collection: str
@@ -92,13 +91,3 @@ class TeachGeneratorSpec(Strict):
     held_out: int = Field(default=64, ge=1)
     max_input: int = Field(default=256, ge=8)
     max_output: int = Field(default=32, ge=2)
-    training: TrainingSpec = TrainingSpec()
-
-    @field_validator("training")
-    @classmethod
-    def _validated(cls, training: TrainingSpec) -> TrainingSpec:
-        return _selecting(training)
-
-    def to_yaml(self) -> str:
-        """The resolved specification as YAML, all defaults written out."""
-        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)

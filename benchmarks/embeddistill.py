@@ -41,8 +41,12 @@ TABLE = {
     "4 + query matching": "embeddistill-4-matching",
     "5 + generated queries": "embeddistill-5-generated",
 }
-_ALONE = "{family: match, form: l2}, {family: scores, form: kl, weight: 3, documents: sample, count: 512}"
-SYMMETRIC = {"symmetric": [], "symmetric, matching queries alone": [f"objectives=[{_ALONE}]"]}
+_SCORED = "{family: scores, form: kl, weight: 3, documents: sample, count: 512}"
+SYMMETRIC = {
+    "symmetric": [],
+    "symmetric, documents not matched": [f"objectives=[match:l2, {_SCORED}]"],
+    "symmetric, queries alone": ["objectives=[match:l2]"],
+}
 
 _MINILM = "{family: scores, form: kl, documents: mined}, {family: match, form: l2, role: both}"
 _SCORES = "{{family: scores, form: kl, teacher: {0}}}"
@@ -65,7 +69,8 @@ _RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, "first stage", "cls", "dual
 _VECTORS = _RE["student of MiniLM's vectors"]
 PAIRS = [
     *itertools.pairwise(_ROWS),
-    ("symmetric, matching queries alone", "symmetric"),
+    ("symmetric", "symmetric, documents not matched"),
+    ("symmetric, queries alone", "symmetric"),
     (_RE["first stage"], _RE["dual"]),
     (_RE["first stage"], _RE["cls"]),
     (_RE["cls"], _RE["dual"]),

@@ -330,3 +330,28 @@ def test_only_documents_that_a_scorer_read_are_rows_of_training(tmp_path, judged
 def test_names_that_reports_use_are_refused(name):
     with pytest.raises(InputError, match="cannot be called"):
         load_recipe(None, settings=["collection=c", "teacher=t", f"scorers=[{{kind: sparse, model: m, name: {name}}}]"])
+
+
+def test_lists_of_judged_queries_alone(tmp_path, judged, panel, tiny_encoder, signals, monkeypatch):
+    from potstill.pipeline import fitting
+
+    seen = []
+    made = fitting.training_set
+    monkeypatch.setattr(fitting, "training_set", lambda *a: seen.append(made(*a)) or seen[-1])
+    terms = "objectives=[match:l2, {family: scores, teacher: cls}]"
+    run_with(
+        tmp_path / "run",
+        judged,
+        tiny_encoder,
+        signals,
+        panel,
+        terms,
+        "queries.cuts=true",
+        "candidates.judged_only=true",
+    )
+    data = seen[0]
+    known = (data.positives >= 0).any(axis=1)
+    assert 0 < known.sum() < len(known)
+    assert (data.mined[known, 0] == data.positives[known, 0]).all()
+    assert (data.mined[~known] == -1).all()
+    assert np.isnan(data.pair_scores["cls"][~known]).all()

@@ -83,4 +83,7 @@ def training_lists(
         seed=recipe.training.seed,
         teacher=teacher,
     )
-    return found, lists(found, queries.documents, recipe.candidates.count)
+    rows: np.ndarray = lists(found, queries.documents, recipe.candidates.count)
+    if recipe.candidates.judged_only:
+        rows[[not len(known) for known in queries.positives]] = -1
+    return found, rows

@@ -100,6 +100,7 @@ class CandidatesSpec(Strict):
     each source, the first `skip` left out; `below_positive` drops those that the teacher scores at least this share of
     the (worst) positive, `max_score` those of at least this score; `near_duplicates` drops those as close to a
     positive, or to a better candidate, as this cosine. `count` are kept a query, a known positive put before them.
+    `judged_only` leaves queries without a judged positive without a list: a cross-encoder reads no pairs of theirs.
     """
 
     sources: tuple[str, ...] = ("teacher",)
@@ -110,6 +111,7 @@ class CandidatesSpec(Strict):
     max_score: float | None = None
     near_duplicates: float | None = Field(default=None, gt=0, le=1)
     approximate: bool = False
+    judged_only: bool = False
 
 
 FORMS: dict[str, tuple[str, ...]] = {

@@ -64,8 +64,22 @@ CROSS = {
     "student of dual scores": _SCORES.format("dual"),
     "student of dual scores + matching": (_SCORES + _MATCH).format("dual"),
 }
+INDEXED_SETTINGS = (
+    "towers=asymmetric",
+    "student={kind: static, parameters: 2270000}",
+    "candidates={sources: [teacher, bm25], count: 5, judged_only: true}",
+    "training={epochs: 6, max_texts_per_batch: 256, select: last}",
+    "queries={judgments: train, other_splits: false, cap: 12000, held_out: 100}",
+)
+_VECTORS_ALONE = "match:l2, {family: scores, form: kl, weight: 3, documents: all}"
+_AND = _VECTORS_ALONE + ", {{family: scores, form: kl, teacher: {0}, weight: 3}}"
+INDEXED = {
+    "student on MiniLM's index, its vectors": _VECTORS_ALONE,
+    "student on MiniLM's index, + cls scores": _AND.format("cls"),
+    "student on MiniLM's index, + dual scores": _AND.format("dual"),
+}
 _ROWS = [*TABLE]
-_RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, "first stage", "cls", "dual")}
+_RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, *INDEXED, "first stage", "cls", "dual")}
 _VECTORS = _RE["student of MiniLM's vectors"]
 PAIRS = [
     *itertools.pairwise(_ROWS),
@@ -75,6 +89,10 @@ PAIRS = [
     (_RE["first stage"], _RE["cls"]),
     (_RE["cls"], _RE["dual"]),
     *((_VECTORS, _RE[arm]) for arm in CROSS if arm != "student of MiniLM's vectors"),
+    *(
+        (_RE["student on MiniLM's index, its vectors"], _RE[f"student on MiniLM's index, + {n} scores"])
+        for n in ("cls", "dual")
+    ),
     *((_RE[f"student of {name} scores"], _RE[f"student of {name} scores + matching"]) for name in ("cls", "dual")),
 ]
 
@@ -187,14 +205,15 @@ class Bench:
     def cross(self, seeds: list[int], arms: list[str] | None) -> None:
         """Two cross-encoders, then students of them."""
         for seed in seeds:
-            for arm in arms or CROSS:
+            for arm in arms or (*CROSS, *INDEXED):
                 if self.cells.has(collection="nfcorpus", arm=arm, seed=seed, measure=f"retention {MEASURE}"):
                     continue
                 scorers = [
                     {"kind": kind, "name": name, "model": str(self.taught(kind) / "model")}
                     for name, kind in (("cls", "cross-encoder"), ("dual", "dual-pooled"))
                 ]
-                settings = [f"scorers={json.dumps(scorers)}", f"objectives=[{CROSS[arm]}]", *CROSS_SETTINGS]
+                terms, more = (CROSS[arm], CROSS_SETTINGS) if arm in CROSS else (INDEXED[arm], INDEXED_SETTINGS)
+                settings = [f"scorers={json.dumps(scorers)}", f"objectives=[{terms}]", *more]
                 self.distil("nfcorpus", arm, seed, "embeddistill-dual-pooled", settings)
 
     def taught(self, kind: str) -> Path:

@@ -72,11 +72,11 @@ INDEXED_SETTINGS = (
     "queries={judgments: train, other_splits: false, cap: 12000, held_out: 100}",
 )
 _VECTORS_ALONE = "match:l2, {family: scores, form: kl, weight: 3, documents: all}"
-_AND = _VECTORS_ALONE + ", {{family: scores, form: kl, teacher: {0}, weight: 3}}"
+_AND = ", {{family: scores, form: kl, teacher: {0}, weight: 3}}"
 INDEXED = {
     "student on MiniLM's index, its vectors": _VECTORS_ALONE,
-    "student on MiniLM's index, + cls scores": _AND.format("cls"),
-    "student on MiniLM's index, + dual scores": _AND.format("dual"),
+    "student on MiniLM's index, + cls scores": _VECTORS_ALONE + _AND.format("cls"),
+    "student on MiniLM's index, + dual scores": _VECTORS_ALONE + _AND.format("dual"),
 }
 _ROWS = [*TABLE]
 _RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, *INDEXED, "first stage", "cls", "dual")}

@@ -73,15 +73,27 @@ INDEXED_SETTINGS = (
 )
 _VECTORS_ALONE = "match:l2, {family: scores, form: kl, weight: 3, documents: all}"
 _AND = ", {{family: scores, form: kl, teacher: {0}, weight: 3}}"
+LARGER_SETTINGS = (
+    "towers=asymmetric",
+    "student=static",
+    "candidates={sources: [teacher, bm25], count: 5, judged_only: true}",
+    "queries={judgments: train, held_out: 100}",
+    "training={select: last}",
+)
+LARGER = {
+    "static student on MiniLM's index, its vectors": _VECTORS_ALONE,
+    "static student on MiniLM's index, + dual scores": _VECTORS_ALONE + _AND.format("dual"),
+}
 INDEXED = {
     "student on MiniLM's index, its vectors": _VECTORS_ALONE,
     "student on MiniLM's index, + cls scores": _VECTORS_ALONE + _AND.format("cls"),
     "student on MiniLM's index, + dual scores": _VECTORS_ALONE + _AND.format("dual"),
 }
 _ROWS = [*TABLE]
-_RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, *INDEXED, "first stage", "cls", "dual")}
+_RE = {arm: f"re-ranking: {arm}" for arm in (*CROSS, *INDEXED, *LARGER, "first stage", "cls", "dual")}
 _VECTORS = _RE["student of MiniLM's vectors"]
 PAIRS = [
+    (_RE["static student on MiniLM's index, its vectors"], _RE["static student on MiniLM's index, + dual scores"]),
     *itertools.pairwise(_ROWS),
     ("symmetric", "symmetric, documents not matched"),
     ("symmetric, queries alone", "symmetric"),
@@ -205,14 +217,15 @@ class Bench:
     def cross(self, seeds: list[int], arms: list[str] | None) -> None:
         """Two cross-encoders, then students of them."""
         for seed in seeds:
-            for arm in arms or (*CROSS, *INDEXED):
+            for arm in arms or (*CROSS, *INDEXED, *LARGER):
                 if self.cells.has(collection="nfcorpus", arm=arm, seed=seed, measure=f"retention {MEASURE}"):
                     continue
                 scorers = [
                     {"kind": kind, "name": name, "model": str(self.taught(kind) / "model")}
                     for name, kind in (("cls", "cross-encoder"), ("dual", "dual-pooled"))
                 ]
-                terms, more = (CROSS[arm], CROSS_SETTINGS) if arm in CROSS else (INDEXED[arm], INDEXED_SETTINGS)
+                groups = ((CROSS, CROSS_SETTINGS), (INDEXED, INDEXED_SETTINGS), (LARGER, LARGER_SETTINGS))
+                terms, more = next((group[arm], more) for group, more in groups if arm in group)
                 settings = [f"scorers={json.dumps(scorers)}", f"objectives=[{terms}]", *more]
                 self.distil("nfcorpus", arm, seed, "embeddistill-dual-pooled", settings)
 

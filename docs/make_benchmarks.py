@@ -90,7 +90,8 @@ def embeddistill(part: str) -> list[str]:
     ]
     cells = {(r["collection"], r["arm"], r["seed"], r["measure"]): r for r in found}
     for collection, arm, seed, measure in cells:
-        kind = "students" if arm.startswith("student of") else "symmetric" if arm.startswith("symmetric") else "table"
+        kind = "students" if arm.startswith(("student ", "static student ")) else "table"
+        kind = "symmetric" if arm.startswith("symmetric") else kind
         if measure == "retention nDCG@10" and kind == part:
             own = {
                 name: cells[collection, arm, seed, name]
@@ -112,9 +113,9 @@ def signed(row: Row) -> str:
 
 EMBEDDISTILL = """
 `POTSTILL_DATA=DIR python benchmarks/embeddistill.py table` (then `symmetric`, `cross --seeds 0`, `tests`). Machine: 2
-cores of an AMD EPYC (AVX-512, no AMX), 24 GiB, no GPU. Teacher: all-MiniLM-L6-v2; all students of this part but those
-of cross-encoders are static towers of at most a tenth of its numbers. Intervals and p as above; pairs are tested with
-each query's mean over the seeds.
+cores of an AMD EPYC (AVX-512, no AMX), 24 GiB, no GPU. Teacher: all-MiniLM-L6-v2; students are static towers of at most
+a tenth of its numbers, but for those named "static student", of the default size (half of its numbers). Intervals and p
+as above; pairs are tested with each query's mean over the seeds.
 """
 TABLE_NOTE = """
 The paper's rows, each adding one thing: `recipes/embeddistill-1-direct.yaml` to `embeddistill-5-generated.yaml`. Read
@@ -125,9 +126,10 @@ says little about new queries; (iii) "generated" are cuts of the documents, no m
 """
 CROSS_NOTE = """
 Two cross-encoders taught from MiniLM on NFCorpus's training judgments, 64 tokens a pair: `cls`, one logit from the
-first token, and `dual`, dual-pooled. Students are MiniLM's layers 0 and 5, one tower for both sides, taught on the
-training queries' own lists (a positive and 5 candidates). All re-rank MiniLM's first 100 documents of each test query.
-"cls scores + matching" matches that cross-encoder's one joint vector, which the paper warns of.
+first token, and `dual`, dual-pooled. All re-rank MiniLM's first 100 documents of each test query. "student of": both
+sides are the student's, it learns a cross-encoder's scores of candidate lists, with or without its vectors; "cls scores
++ matching" matches that cross-encoder's one joint vector, which the paper warns of. "on MiniLM's index": the documents
+stay MiniLM's vectors. One seed: intervals are over queries only.
 """
 
 

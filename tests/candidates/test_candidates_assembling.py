@@ -276,6 +276,7 @@ class TestSources:
             "count": 4,
             "depth": 100,
             "skip": 0,
+            "judged_only": False,
             "queries_without_positive": 3,
         }
         assert list(of.dropped) == [

@@ -129,7 +129,7 @@ Two cross-encoders taught from MiniLM on NFCorpus's training judgments, 64 token
 first token, and `dual`, dual-pooled. All re-rank MiniLM's first 100 documents of each test query. "student of": both
 sides are the student's, it learns a cross-encoder's scores of candidate lists, with or without its vectors; "cls scores
 + matching" matches that cross-encoder's one joint vector, which the paper warns of. "on MiniLM's index": the documents
-stay MiniLM's vectors. One seed: intervals are over queries only.
+stay MiniLM's vectors. Most have one seed: intervals are over queries only.
 """
 
 

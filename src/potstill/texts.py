@@ -14,3 +14,8 @@ def digest(text: str) -> bytes:
 def normalise(text: str) -> str:
     """A text as compared with others: NFKC, case-folded, white space collapsed."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def whole(text: str) -> str:
+    """The text with halves of surrogate pairs replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

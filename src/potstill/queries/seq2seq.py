@@ -22,6 +22,7 @@ from ..teachers.loading import (
     within_positions,
 )
 from ..teachers.sentence_encoder import positions
+from ..texts import whole
 from .sampling import Draws, uniforms
 
 _DECODING = 1  # of this file; a later way to decode gets another fingerprint
@@ -172,8 +173,7 @@ class Seq2Seq:
         return [said[start : start + spec.each] for start in range(0, len(said), spec.each)]
 
     def _whole(self, text: str) -> str:
-        # Half a surrogate pair is no text to a tokenizer.
-        return (self.spec.prefix + text).encode("utf-8", "replace").decode("utf-8")
+        return whole(self.spec.prefix + text)
 
 
 def _explained(error: Exception, model: str, local: bool) -> InputError:

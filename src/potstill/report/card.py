@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
+from ..texts import whole
 from .numbers import NONE, count, excerpt, large, p_value, percent, percent_range, score, score_range, size, times
 from .runfiles import RunFiles, at, group, items, number, read_run
 from .summary import Summary, costs, excluded, summarise, warnings
@@ -41,7 +42,7 @@ def model_card(run: Path) -> str:
         _limits(summary),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return whole(text)
 
 
 def _title(s: Summary) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..atomic import write_text
 from ..errors import MissingExtra
+from ..texts import whole
 from .numbers import DASH
 from .runfiles import read_run
 
@@ -51,7 +52,7 @@ def render_report(run: Path) -> str:
     environment.filters["keep"] = keep
     style = (_HERE / "report.css").read_text(encoding="utf-8")
     page = environment.get_template("report.html.jinja").render(style=style, **page_view(files))
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return whole(page)
 
 
 def keep(text: str) -> Markup:

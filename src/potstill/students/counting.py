@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..progress import say
-from .tokens import encode_texts, whole
+from ..texts import whole
+from .tokens import encode_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..texts import whole
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,3 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], *, special: bool = False)
             raise InputError(f"a text must be a string, not {odd[0]}", fix="give a list of strings") from None
         encodings = tokenizer.encode_batch_fast([whole(text) for text in texts], add_special_tokens=special)
     return encodings
-
-
-def whole(text: str) -> str:
-    """The text with halves of surrogate pairs replaced by question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..texts import whole
 from .counting import Texts
-from .tokens import whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -11,7 +11,7 @@ from ..errors import InputError, MissingExtra
 from ..recipe import ScorerSpec
 from ..signals import Fingerprint, split_pair
 from .joint_vectors import JointVectors, encoder_of
-from .loading import load_model, weights_identity, within_positions
+from .loading import held_length, load_scorer, weights_identity
 from .probing import probe
 from .scorer import PairSignal, PairSource, no_such_signal
 from .sentence_encoder import backend_tokenizer, declared_length, longest_length, stored_numbers
@@ -153,17 +153,7 @@ def _loaded(spec: ScorerSpec) -> CrossEncoder:
         from sentence_transformers import CrossEncoder
     except ImportError:
         raise MissingExtra("sentence-transformers", "train") from None
-    model, missing = load_model(
-        CrossEncoder,
-        spec.model,
-        revision=spec.revision,
-        device=spec.device,
-        dtype=spec.dtype,
-        trust_remote_code=spec.trust_remote_code,
-        option="scorers",
-        unused=None,  # a classifier does use BERT's pooler
-        safetensors_only=True,
-    )
+    model, missing = load_scorer(CrossEncoder, spec)
     if missing:
         kinds = getattr(model.config, "architectures", None) or ["model"]
         raise InputError(
@@ -205,9 +195,4 @@ def _lengths(spec: ScorerSpec, model: CrossEncoder) -> tuple[int | None, dict[st
     """The maximum length that holds, and what to tell `preprocess` where the model itself would say otherwise."""
     said = getattr(model[0], "processing_kwargs", {}).get("text", {}).get("max_length")
     declared: int | None = said or declared_length(model, "query")
-    limit = longest_length(model, "query") or None
-    asked = f"the scorer's max_length is {spec.max_length}"
-    within_positions(spec.max_length, limit, asked, where=spec.model, fix=f"give at most {limit}, or leave it out")
-    known = [length for length in (declared, limit) if length is not None]
-    holds = spec.max_length or (min(known) if known else None)
-    return holds, {} if holds == declared else {"processing_kwargs": {"text": {"max_length": holds}}}
+    return held_length(spec.max_length, declared, longest_length(model, "query") or None, where=spec.model)

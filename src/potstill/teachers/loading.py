@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError, MissingExtra
+from ..recipe import ScorerSpec
 from .identity import folder_digest, hub_commit
 from .load_report import POOLER, watched_loading
 
@@ -80,6 +81,21 @@ def load_model(
             ) from error
         raise explained(error, str(model), local, revision) from error
     return loaded.eval(), missing
+
+
+def load_scorer(make: Callable[..., Any], spec: ScorerSpec) -> tuple[Any, list[str]]:
+    """`load_model` with a scorer's options: no weight may be missing (a classifier uses BERT's pooler), no pickles."""
+    return load_model(
+        make,
+        spec.model,
+        revision=spec.revision,
+        device=spec.device,
+        dtype=spec.dtype,
+        trust_remote_code=spec.trust_remote_code,
+        option="scorers",
+        unused=None,
+        safetensors_only=True,
+    )
 
 
 def find_model(model: str | Path) -> tuple[str, bool]:
@@ -178,6 +194,27 @@ def within_positions(length: int | None, limit: int | None, asked: str, *, where
     """
     if length is not None and limit is not None and length > limit:
         raise InputError(f"{asked}, but the model has positions for {limit} tokens", where=str(where), fix=fix)
+
+
+def held_length(
+    asked: int | None, declared: int | None, limit: int | None, *, where: str
+) -> tuple[int | None, dict[str, Any]]:
+    """The maximum length that holds for a scorer, and what to tell `preprocess` where the model would say otherwise.
+
+    Args:
+        asked: the scorer's `max_length`.
+        declared: tokens at which the model itself cuts.
+        limit: tokens that the model has positions for.
+        where: the model.
+
+    Raises:
+        InputError: the length asked for is beyond the limit.
+    """
+    said = f"the scorer's max_length is {asked}"
+    within_positions(asked, limit, said, where=where, fix=f"give at most {limit}, or leave it out")
+    known = [length for length in (declared, limit) if length is not None]
+    holds = asked or (min(known) if known else None)
+    return holds, {} if holds == declared else {"processing_kwargs": {"text": {"max_length": holds}}}
 
 
 def chosen_device(device: str | None, *, where: str, fix: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..texts import whole
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ class PairTokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids (int32) of each text, without special tokens, uncut; lone surrogates are read as question marks."""
-        whole = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        encoded = self._backend.encode_batch_fast(whole, add_special_tokens=False)
+        encoded = self._backend.encode_batch_fast([whole(text) for text in texts], add_special_tokens=False)
         return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
 
     def fitted(self, queries: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

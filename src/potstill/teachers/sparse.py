@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError, MissingExtra
 from ..recipe import Role, ScorerSpec
 from ..signals import Fingerprint, batches_by_length, split_pair
-from .loading import load_model, weights_identity, within_positions
+from .loading import held_length, load_scorer, weights_identity
 from .probing import probe
 from .scorer import PairSignal, PairSource, no_such_signal
 from .sentence_encoder import (
@@ -207,17 +207,7 @@ def _loaded(spec: ScorerSpec) -> SparseEncoder:
         from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
     except ImportError:
         raise MissingExtra("sentence-transformers", "train") from None
-    model, missing = load_model(
-        SparseEncoder,
-        spec.model,
-        revision=spec.revision,
-        device=spec.device,
-        dtype=spec.dtype,
-        trust_remote_code=spec.trust_remote_code,
-        option="scorers",
-        unused=None,
-        safetensors_only=True,
-    )
+    model, missing = load_scorer(SparseEncoder, spec)
     # To a model that is not sparse, sentence-transformers adds an autoencoder of random numbers, to be trained.
     autoencoders = {name for name, module in model.named_children() if isinstance(module, SparseAutoEncoder)}
     missing += [f"the autoencoder (module {name})" for name in sorted(autoencoders - set(model.module_kwargs or {}))]
@@ -247,18 +237,14 @@ def _side(spec: ScorerSpec, model: SparseEncoder, role: Role) -> _Side:
 
     transformer = isinstance(modules_for(model, role)[0], Transformer)
     declared = declared_length(model, role)
-    limit = longest_length(model, role) or None
     asked = spec.max_length if transformer else None  # a table of weights by word reads texts as they are
-    said = f"the scorer's max_length is {asked}"
-    within_positions(asked, limit, said, where=spec.model, fix=f"give at most {limit}, or leave it out")
-    known = [length for length in (declared, limit) if length is not None]
-    holds = asked or (min(known) if known else None)
+    holds, cut = held_length(asked, declared, longest_length(model, role) or None, where=spec.model)
     given: str | None = getattr(spec.prompts, role)
     tokenizer = backend_tokenizer(model, role)
     return _Side(
         prompt=declared_prompt(model, role)[0] if given is None else given,
         max_length=holds,
-        cut={} if holds == declared else {"processing_kwargs": {"text": {"max_length": holds}}},
+        cut=cut,
         counter=None if tokenizer is None else TokenCounter(tokenizer),
         special_tokens=transformer,
     )

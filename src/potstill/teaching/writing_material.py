@@ -12,7 +12,8 @@ from ..candidates import positive_rows
 from ..collection import Collection
 from ..errors import InputError
 from ..recipe import TeachGeneratorSpec
-from ..students.tokens import Tokens, whole
+from ..students.tokens import Tokens
+from ..texts import whole
 from .generator import WritingSet, WritingValidation
 from .judged import Judged, forbidden
 

@@ -12,7 +12,7 @@ from ..collection import Collection
 from ..errors import InputError
 from ..evaluation import parse_measures
 from ..queries import TrainingQueries
-from ..recipe import Recipe
+from ..recipe import VECTORS, Recipe
 from ..teachers import VectorTeacher
 from .augmenting import check_augment
 from .lists import positives_of, wanted
@@ -31,6 +31,7 @@ def check_recipe(recipe: Recipe) -> None:
         InputError: an unknown measure, or judgments that are needed and not named.
     """
     parse_measures(recipe.evaluate.measures)
+    check_live(recipe)
     for number, spec in enumerate(recipe.objectives):
         if spec.needs_judgments and recipe.queries.judgments is None:
             raise InputError(
@@ -40,7 +41,8 @@ def check_recipe(recipe: Recipe) -> None:
             )
     longest = 1 + recipe.candidates.count
     for number, scorer in enumerate(recipe.scorers):
-        listened = any(spec.teacher == scorer.name and spec.wants_temperature for spec in recipe.objectives)
+        asked = scorer.name not in recipe.live
+        listened = asked and any(spec.teacher == scorer.name and spec.wants_temperature for spec in recipe.objectives)
         counts = {spec.count for spec in recipe.objectives if spec.teacher == scorer.name and spec.family == "match"}
         if len(counts) > 1:
             raise InputError(
@@ -54,6 +56,50 @@ def check_recipe(recipe: Recipe) -> None:
                 where=f"scorers.{number}.perplexity",
                 fix="lower it, raise candidates.count, or set the scorer's temperature",
             )
+
+
+def check_live(recipe: Recipe) -> None:
+    """See that what a recipe wants of teachers in the training process goes together.
+
+    Raises:
+        InputError: it does not.
+    """
+    if recipe.augment.wanted and (recipe.training.encode_at_once or recipe.live):
+        key = "training.encode_at_once" if recipe.training.encode_at_once else "objectives"
+        raise InputError(
+            "made inputs (augment) have passes of their own, which are not encoded in parts or beside live teachers",
+            where=key,
+            fix="leave augment out, or this",
+        )
+    if recipe.training.encode_at_once and recipe.student.kind == "static":
+        raise InputError(
+            "a static student has no graph worth saving", where="training.encode_at_once", fix="leave it out"
+        )
+    for number, spec in enumerate(recipe.objectives):
+        listens = spec.teacher in recipe.live and spec.family in ("match", "scores")
+        if listens and spec.family == "match":
+            raise InputError(
+                f"{spec.teacher} is in the training process, and its vectors of pairs are read beforehand",
+                where=f"objectives.{number}",
+                fix="name it twice among the scorers, or leave one of the objectives out",
+            )
+    if recipe.joint is None:
+        return
+    told = any(
+        (spec.teacher or VECTORS) == recipe.joint.teacher and spec.family != "contrastive" for spec in recipe.objectives
+    )
+    if recipe.queries.judgments is None and recipe.joint.contrastive:
+        raise InputError(
+            "a teacher that is trained too learns from judgments, and none are read",
+            where="joint",
+            fix="name a split to learn from, --set queries.judgments=train, or set joint.contrastive to 0",
+        )
+    if not told:
+        raise InputError(
+            f"no objective listens to {recipe.joint.teacher}, which is trained too",
+            where="joint.teacher",
+            fix="add a scores:kl or layers objective of it",
+        )
 
 
 def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher, split: str | None) -> None:
@@ -82,6 +128,17 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
     check_reference(collection, teacher, split)
     check_prefixes(recipe.evaluate.prefixes, teacher.dimensions)
     check_augment(recipe, teacher)
+    from ..teachers.layer_vectors import LayerVectors
+
+    for number, spec in enumerate(recipe.objectives):
+        if spec.family == "layers" and spec.teacher is None and VECTORS not in recipe.live:
+            depth = LayerVectors(teacher, spec.layers.place).depth
+            if spec.layers.count is not None and spec.layers.count > depth:
+                raise InputError(
+                    f"{spec.layers.count} pairs of layers are asked for, and {teacher.name} has {depth}",
+                    where=f"objectives.{number}.layers.count",
+                    fix=f"give at most {depth}, or leave it out",
+                )
     if wanted(recipe):
         check_sources(recipe.candidates, collection.document_count)
     if recipe.output.packed and recipe.towers == "asymmetric" and teacher.encoder("document") is None:
@@ -182,7 +239,9 @@ def check_task(
             mined=np.zeros((count, 1 + candidates), dtype=np.int64),
             positives=positives_of(queries),
             pair_scores={
-                term.teacher: np.zeros((count, 1 + candidates), np.float32) for term in task.score_terms if term.teacher
+                term.teacher: np.zeros((count, 1 + candidates), np.float32)
+                for term in task.score_terms
+                if term.teacher and not term.live
             },
             trained_documents=np.arange(documents if trained else 0),
         ),

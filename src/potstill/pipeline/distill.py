@@ -15,10 +15,11 @@ from ..collection import Collection, open_collection
 from ..evaluation import exact_search
 from ..progress import say
 from ..queries import GENERATED, TrainingQueries
-from ..recipe import Recipe
+from ..recipe import VECTORS, Recipe
 from ..teachers import VectorTeacher, open_teacher
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .lists import FOLDER, positives_of, training_lists
+from .live import TEACHER, with_layers, with_trained
 from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled, with_defaults
@@ -41,7 +42,8 @@ def distill(recipe: Recipe, run: Path, *, resume: bool = False, signals: Path | 
 
     Writes into `run`: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `student/` (and `student-documents/` where the
     towers are separate), `evaluation.json`, `per_query.jsonl`, `run.json` and `report.html`; `candidates/` where an
-    objective reads lists, `reranking.json` where there are scorers.
+    objective reads lists, `reranking.json` where there are scorers. A teacher that is trained too is written to
+    `teacher/`, and what became of it to `teacher.json` (or `reranking.json`, where it is a scorer).
 
     Args:
         recipe: the whole run.
@@ -102,6 +104,7 @@ class _Run:
                 document_tokens=tokens,
             )
             material = self.with_lists(material, teacher, panel, task)
+            material = with_layers(material, task, teacher, self.signals)
         self.note(teacher, material)
         with record.timed("training"):
             fitted = fit(recipe, task, material, self.run, self.resume)
@@ -152,9 +155,10 @@ class _Run:
         if not panel.scorers:
             return material
         reference = list_scores(material.targets.all(), documents.gather, lists, teacher.metric)
+        stored = [spec for spec in recipe.objectives if spec.teacher not in recipe.live]
         heard = hear(
             panel,
-            recipe.objectives,
+            stored,
             material.collection,
             queries.texts,
             lists,
@@ -167,7 +171,8 @@ class _Run:
             asked = material.held_out.gather(np.arange(min(_VALIDATED, len(queries.held_out))))
             nearest = exact_search(asked, documents, lists.shape[1], metric=teacher.metric).rows
             some = queries.held_out[: len(asked)]
-            held = hear_held_out(panel, recipe.objectives, material.collection, some, nearest, self.signals)
+            still = [spec for spec in recipe.objectives if recipe.joint is None or spec.teacher != recipe.joint.teacher]
+            held = hear_held_out(panel, still, material.collection, some, nearest, self.signals)
             heard = replace(heard, held_out=held)
         self.record.data["scorers"] = heard.as_json()
         for report in heard.reports.values():
@@ -189,6 +194,9 @@ class _Run:
         if self.recipe.towers == "asymmetric":
             note["index"] = f"{teacher.name}, {teacher.dimensions} dimensions, {teacher.metric}"
         task.query_tower.save(self.run / STUDENT, note)
+        for ranker in task.ranked.rankers.values():
+            if ranker.trained:
+                ranker.save(self.run / TEACHER, {**note, "towers": "shared", "trained_with": "its student"})
         if self.recipe.towers == "separate":
             assert task.document_tower is not None
             task.document_tower.save(self.run / STUDENT_DOCUMENTS, note)
@@ -209,9 +217,18 @@ class _Run:
         from ..students import load
         from .assess import Assessment
 
+        panel = with_trained(self.recipe, panel, self.run)
         assessment = Assessment(
             self.recipe.evaluate, material.collection, teacher, material.documents, self.signals, panel
         )
+        if self.recipe.joint is not None and self.recipe.joint.teacher == VECTORS:
+            assessment.of(
+                load(self.run / TEACHER),
+                own_documents=True,
+                split=self.split,
+                held_out=(material.queries.held_out, material.held_out),
+                file=self.run / f"{TEACHER}.json",
+            )
         return assessment.of(
             load(self.run / STUDENT),
             own_documents=self.recipe.towers != "asymmetric",

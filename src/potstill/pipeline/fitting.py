@@ -47,7 +47,7 @@ class Fitted:
 def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool) -> Fitted:
     """Train the task on the queries (and documents, where the student encodes them); it ends with the best weights."""
     objectives = material.heard.settled(settled(recipe, len(material.documents)))
-    task.set_terms(build_terms(objectives, unit=unit_space(task)))
+    task.set_terms(build_terms(objectives, unit=unit_space(task), live=task.ranked.live))
     data = training_set(recipe, task, material)
     if any(term.objective.form == "covariance" for term in task.match_terms):
         task.document_root = document_root(map(torch.from_numpy, material.documents)).to(task.device)
@@ -85,6 +85,8 @@ def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
         pair_scores=material.heard.scores,
         pair_targets=material.heard.targets,
         trained_documents=trained,
+        layers=material.layers,
+        read=material.read,
     )
 
 

@@ -19,7 +19,8 @@ FOLDER = "candidates"
 
 def wanted(recipe: Recipe) -> bool:
     """Whether some objective reads lists."""
-    return any(spec.documents == "mined" or spec.needs_lists for spec in recipe.objectives)
+    named = any(spec.documents in ("mined", "pooled") or spec.needs_lists for spec in recipe.objectives)
+    return named or bool(recipe.live) or any(spec.family == "layers" for spec in recipe.objectives)
 
 
 def positives_of(queries: TrainingQueries) -> np.ndarray | None:

@@ -18,6 +18,9 @@ from .vectors import Vectors
 
 if TYPE_CHECKING:
     from ..students import Tokens
+    from ..teachers.blocks import Place
+    from ..training.data import StoredLayers
+    from ..training.rankers import ReadTexts
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Material:
         heard: what the scorers say of these.
         scorers: digests of what made their scores, by name.
         document_tokens: every document as the student reads it; None where it encodes none.
+        layers: the teacher's blocks, by where they are read.
+        read: live teacher -> the texts as it reads them.
     """
 
     collection: Collection
@@ -49,6 +54,8 @@ class Material:
     heard: Heard = field(default_factory=Heard)
     scorers: Mapping[str, str] = field(default_factory=dict)
     document_tokens: Tokens | None = None
+    layers: Mapping[Place, StoredLayers] = field(default_factory=dict)
+    read: Mapping[str, ReadTexts] = field(default_factory=dict)
 
     def identity(self) -> dict[str, str]:
         """What decides a training beside its recipe, by name: contents, not the names of files that may change."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ..recipe import ObjectiveSpec, Recipe
+from typing import Any
+
+from ..recipe import VECTORS, ObjectiveSpec, Recipe
 
 # Chosen on SciFact's and NFCorpus's training judgments: 3 was no worse than 1 there, and better for small students.
 _SCORES = 3.0
+_LIVE_TEMPERATURE = 1.0  # of a scorer in the training process, which nobody could calibrate: as LEAD publishes it
 _ALL = 20_000  # documents up to which every query is compared with all of them at every step
 
 
@@ -30,9 +33,37 @@ def with_defaults(recipe: Recipe) -> Recipe:
 def settled(recipe: Recipe, documents: int) -> tuple[ObjectiveSpec, ...]:
     """The objectives with `documents: auto` decided for a corpus of this many documents."""
     choice = "batch" if recipe.towers != "asymmetric" else "all" if documents <= _ALL else "sample"
-    return tuple(
-        spec.model_copy(update={"documents": "mined" if spec.needs_lists else choice})
-        if spec.documents == "auto"
-        else spec
-        for spec in recipe.objectives
+    kinds = {str(scorer.name): scorer.kind for scorer in recipe.scorers}
+    found = []
+    for spec in (*recipe.objectives, *_of_teacher(recipe)):
+        live = spec.teacher in recipe.live
+        more: dict[str, Any] = {}
+        if spec.documents == "auto":
+            pooled = spec.family == "layers" or (live and spec.form != "margin-mse")
+            pairs = live and kinds.get(str(spec.teacher)) == "cross-encoder"
+            more["documents"] = (
+                "mined" if pairs or (spec.needs_lists and not pooled) else "pooled" if pooled else choice
+            )
+        if live and spec.teacher in kinds and spec.wants_temperature:
+            more["teacher_temperature"] = _LIVE_TEMPERATURE
+        found.append(spec.model_copy(update=more))
+    return tuple(found)
+
+
+def _of_teacher(recipe: Recipe) -> tuple[ObjectiveSpec, ...]:
+    """The contrastive term of a teacher that is trained too: as LEAD has it, on what it is compared on anyway."""
+    joint = recipe.joint
+    if joint is None or not joint.contrastive:
+        return ()
+    temperature = None if joint.teacher == VECTORS else _LIVE_TEMPERATURE
+    beside = next((spec for spec in recipe.objectives if spec.family == "contrastive"), None)
+    count = None if beside is None else beside.count
+    return (
+        ObjectiveSpec(
+            family="contrastive",
+            teacher=joint.teacher,
+            weight=joint.contrastive,
+            student_temperature=temperature,
+            count=count,
+        ),
     )

@@ -13,12 +13,13 @@ from ..queries import TrainingQueries, open_generator, training_queries
 from ..recipe import Recipe, Role
 from ..teachers import VectorTeacher
 from .augmenting import augmentation
+from .live import open_rankers
 from .objectives import settled
+from .scorers import Panel
 
 if TYPE_CHECKING:
     from ..students import Tower
     from ..training.task import Task
-    from .scorers import Panel
 
 
 def judged_split(collection: Collection, recipe: Recipe) -> str | None:
@@ -128,7 +129,12 @@ def build_task(
     other = None
     if recipe.towers == "separate":
         other = build_tower(recipe.student, teacher, texts, seed, role="document")
-    terms = build_terms(settled(recipe, collection.document_count), unit=tower.normalize or teacher.metric == "cosine")
+    rankers = open_rankers(recipe, teacher, panel or Panel())
+    terms = build_terms(
+        settled(recipe, collection.document_count),
+        unit=tower.normalize or teacher.metric == "cosine",
+        live={name: ranker.reads_pairs for name, ranker in rankers.items()},
+    )
     towers: dict[Role, Tower] = {"query": tower}
     if recipe.towers != "asymmetric":
         towers["document"] = other or tower
@@ -141,6 +147,9 @@ def build_task(
         seed=seed,
         heads=_heads(recipe, panel, tower.dimensions),
         augmentation=augmentation(recipe, teacher, towers, terms, seed),
+        rankers=rankers,
+        detach=recipe.joint is not None and recipe.joint.detach,
+        teacher_rate=None if recipe.joint is None else recipe.joint.learning_rate,
     )
 
 

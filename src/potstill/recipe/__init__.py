@@ -1,19 +1,23 @@
 """Recipes: one typed YAML file is one whole run; every mistake is told with its line and the remedy."""
 
 from .base import Lengths, Prompts, Role, SignalRole
+from .layers import JointSpec, LayersSpec
 from .learning import CandidatesSpec, GeneratorSpec, ObjectiveSpec, QueriesSpec
 from .reading import load_recipe, load_spec
 from .running import AugmentSpec, EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec
 from .teachers import ScorerSpec, TeacherSpec
 from .teaching import TeachGeneratorSpec, TeachSpec
-from .whole import Recipe
+from .whole import VECTORS, Recipe
 
 __all__ = [
+    "VECTORS",
     "AugmentSpec",
     "CandidatesSpec",
     "EvaluateSpec",
     "GeneratorSpec",
+    "JointSpec",
+    "LayersSpec",
     "Lengths",
     "ObjectiveSpec",
     "OutputSpec",

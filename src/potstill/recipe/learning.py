@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from .base import Role, Strict
+from .layers import LayersSpec
 
 
 class GeneratorSpec(Strict):
@@ -118,25 +119,30 @@ FORMS: dict[str, tuple[str, ...]] = {
     "match": ("l2", "squared", "cosine", "covariance"),
     "scores": ("kl", "mse", "margin-mse", "pearson", "spearman", "cmkd"),
     "contrastive": ("one-hot",),
+    "layers": ("adaptive", "uniform", "agreement"),
 }
 
 
 class ObjectiveSpec(Strict):
-    """One weighted term. Short forms: `match:l2`, `match:cosine`, `scores:kl`, `contrastive`.
+    """One weighted term. Short forms: `match:l2`, `match:cosine`, `scores:kl`, `contrastive`, `layers:adaptive`.
 
     `teacher` names the scorer that the term listens to; None: the teacher of vectors.
 
     `documents` says what scores are compared on: those the batch's queries were cut from (or judged to fit), `count`
-    drawn at random, each query's first `count` candidates (`mined`), or all; `auto`: all where that is affordable, else
-    a sample, the batch's own where the student has to encode them, and `mined` for a scorer's scores.
+    drawn at random, each query's first `count` candidates (`mined`), the candidates of all queries of the batch put
+    together (`pooled`), or all; `auto`: all where that is affordable, else a sample, the batch's own where the student
+    has to encode them, `mined` for a scorer's scores, and for layers `pooled` (`mined` where the teacher reads pairs).
 
     Temperatures None: 0.05, and for a scorer the one it was calibrated to. `scale_by_temperature` multiplies a term by
     the product of the two (Hinton's T squared), so that its gradient does not shrink with them. `keep_wrong` is SSKD's
     error filter: of the lists whose known positive the teacher does not rank first, only this share is kept, the least
     wrong ones.
+
+    `layers` says how a `layers` objective pairs blocks; its forms say how it weighs the pairs: `adaptive` by the
+    teacher layers' own contrastive loss, `uniform`, or without labels by `agreement` with the teacher's last layer.
     """
 
-    family: Literal["match", "scores", "contrastive"]
+    family: Literal["match", "scores", "contrastive", "layers"]
     form: str | None = None
     teacher: str | None = None
     weight: float = Field(default=1.0, gt=0)
@@ -146,8 +152,9 @@ class ObjectiveSpec(Strict):
     teacher_temperature: float | None = Field(default=None, gt=0)
     scale_by_temperature: bool = False
     keep_wrong: float | None = Field(default=None, ge=0, le=1)
-    documents: Literal["auto", "batch", "sample", "mined", "all"] = "auto"
+    documents: Literal["auto", "batch", "sample", "mined", "pooled", "all"] = "auto"
     count: int | None = Field(default=None, ge=1)
+    layers: LayersSpec = LayersSpec()
 
     @model_validator(mode="after")
     def _form_fits(self) -> ObjectiveSpec:
@@ -160,8 +167,8 @@ class ObjectiveSpec(Strict):
 
     @property
     def needs_lists(self) -> bool:
-        """Whether the term can only be computed on each query's own list of documents."""
-        return self.teacher is not None or self.form == "margin-mse"
+        """Whether the term can only be computed on each query's own list of documents (unless its teacher is live)."""
+        return (self.teacher is not None and self.family == "scores") or self.form == "margin-mse"
 
     @property
     def wants_temperature(self) -> bool:
@@ -171,7 +178,7 @@ class ObjectiveSpec(Strict):
     @property
     def needs_judgments(self) -> bool:
         """Whether the term learns from queries with a document that they were judged to fit."""
-        return self.family == "contrastive" or self.form == "margin-mse" or self.keep_wrong is not None
+        return self.family == "contrastive" or self.form in ("margin-mse", "adaptive") or self.keep_wrong is not None
 
 
 def short_objective(value: Any) -> Any:

@@ -14,6 +14,8 @@ class TrainingSpec(Strict):
 
     `select` says which weights are kept: those that agree best with the teacher on held-out queries, those with the
     best nDCG@10 on the dev split, or the last ones (nothing is then validated on the way, and nothing stops early).
+    `encode_at_once` bounds the texts whose graphs are held at a time; a large batch's gradient stays exact (gradient
+    caching), at the price of encoding twice.
     """
 
     learning_rate: float | None = Field(default=None, gt=0)
@@ -31,6 +33,7 @@ class TrainingSpec(Strict):
     patience: int = Field(default=3, ge=1)
     checkpoint_seconds: float = Field(default=30.0, gt=0, le=30.0)
     keep_checkpoints: int = Field(default=2, ge=1)
+    encode_at_once: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
 
 

@@ -9,10 +9,14 @@ import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Strict
+from .layers import JointSpec
 from .learning import CandidatesSpec, ObjectiveSpec, QueriesSpec, short_objective
 from .running import AugmentSpec, EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec, short_student
 from .teachers import ScorerSpec, TeacherSpec, short_teacher, split_teachers
+
+VECTORS = "teacher"
+"""What the teacher of vectors is called where it has to be named."""
 
 
 class Recipe(Strict):
@@ -28,6 +32,7 @@ class Recipe(Strict):
     objectives: tuple[Annotated[ObjectiveSpec, BeforeValidator(short_objective)], ...] = Field(
         default=(), validate_default=True
     )
+    joint: JointSpec | None = None
     augment: AugmentSpec = AugmentSpec()
     training: TrainingSpec = TrainingSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
@@ -50,6 +55,30 @@ class Recipe(Strict):
                 known = f"the scorers are {', '.join(map(str, names))}" if names else "there are no scorers"
                 raise ValueError(f"objectives.{number} listens to {term.teacher!r}, and {known}")
         return self
+
+    @model_validator(mode="after")
+    def _joint_fits(self) -> Recipe:
+        if self.joint is None:
+            return self
+        name, names = self.joint.teacher, [str(scorer.name) for scorer in self.scorers]
+        if name not in (VECTORS, *names):
+            raise ValueError(f"joint.teacher is {name!r}, which is no teacher here: say {', '.join((VECTORS, *names))}")
+        for number, term in enumerate(self.objectives):
+            listens = (term.teacher or VECTORS) == name and term.family in ("match", "scores")
+            if listens and (term.form != "kl" or term.prefixes or term.keep_wrong is not None):
+                raise ValueError(
+                    f"objectives.{number} listens to {name}, which is trained too: what it said beforehand no longer "
+                    "holds, and the two directions of its response are scores:kl (without prefixes or keep_wrong)"
+                )
+        return self
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """Teachers that are in the training process: those trained, and scorers whose layers are learned from."""
+        named = [term.teacher for term in self.objectives if term.family == "layers" and term.teacher is not None]
+        if self.joint is not None:
+            named.append(self.joint.teacher)
+        return tuple(dict.fromkeys(named))
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML, all defaults written out."""

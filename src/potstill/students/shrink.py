@@ -14,6 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..progress import say
+from ..teachers.blocks import block_prefix
 from .counting import Texts, token_counts
 from .vocabulary import trimmed_to
 
@@ -32,7 +33,7 @@ def keep_layers(model: Any, layers: Sequence[int] | None) -> Any:
             where="student.layers",
             fix=f"give numbers from 0 to {depth - 1}, for example layers:0,{depth - 1}",
         )
-    prefix = _layer_prefix(model, depth)
+    prefix = block_prefix(model, depth)
     config = copy.deepcopy(model.config)
     config.num_hidden_layers = len(chosen)
     kinds = getattr(config, "layer_types", None)
@@ -175,18 +176,6 @@ def _filled(model: Any, config: Any, state: dict[str, torch.Tensor]) -> Any:
         fresh = type(model)(config)
     fresh.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in state.items()})
     return fresh.float().eval()
-
-
-def _layer_prefix(model: Any, depth: int) -> str:
-    for name, module in model.named_modules():
-        stack = isinstance(module, torch.nn.ModuleList) and len(module) == depth and name != ""
-        if stack and len({id(layer) for layer in module}) == depth:
-            return str(name)
-    raise InputError(
-        f"the layers of a {type(model).__name__} cannot be told apart (or share their weights)",
-        where="student.layers",
-        fix="use a student tiny:2x128, or a model id",
-    )
 
 
 def _largest(values: torch.Tensor, count: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..recipe import Role
+from ..teachers.blocks import Tap
 from .embedded import Embedded
 from .tokens import Tokens
 
@@ -57,6 +58,15 @@ class Tower(torch.nn.Module, ABC):
             note: what the tower serves: `teacher`, `index`, `towers`, ...; what it is (kind, dimensions, parameters,
                 bytes, version) is added.
         """
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks whose vectors `layered` can read; 0: there are none."""
+        return 0
+
+    def layered(self, tokens: Tokens, taps: Sequence[Tap]) -> tuple[Tensor, Tensor]:
+        """Vectors `(n, dimensions)`, and those of blocks on the way `(n, k, w)`, float32, not normalised."""
+        raise NotImplementedError(f"{type(self).__name__} has no blocks")
 
     def vocabulary(self) -> dict[str, int]:
         """Token strings -> ids."""

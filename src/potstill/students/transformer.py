@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..recipe import Role
+from ..teachers.blocks import Blocks, Tap, at_place
 from .embedded import Embedded, looked_up, through
 from .tokens import Tokens, encode_texts
 from .tower import Tower
@@ -89,14 +90,25 @@ class TransformerTower(Tower):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Vectors `(n, d)`; the batch is padded to its longest text."""
+        return self._read(*self._padded(tokens), tokens.prompt)
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return self._blocks().depth
+
+    def layered(self, tokens: Tokens, taps: Sequence[Tap]) -> tuple[Tensor, Tensor]:
+        """Vectors `(n, d)`, and those of chosen blocks `(n, k, w)`, float32 and as they are; one pass for both."""
         ids, mask = self._padded(tokens)
-        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        if tokens.prompt:
-            features["prompt_length"] = torch.tensor([tokens.prompt])
-        for module in self.model:
-            features = module(features)
-        vectors: Tensor = features["sentence_embedding"]
-        return vectors.float()
+        places = sorted({tap.place for tap in taps})
+
+        def keep(hidden: Tensor) -> Tensor:
+            return torch.stack([at_place(hidden, mask, place) for place in places])
+
+        with self._blocks().taken([tap.block for tap in taps], keep) as found:
+            vectors = self._read(ids, mask, tokens.prompt)
+        layers = [found[tap.block][places.index(tap.place)] for tap in taps]
+        return vectors, torch.stack(layers, dim=1).float()
 
     def vocabulary(self) -> dict[str, int]:
         """Token strings -> ids."""
@@ -128,6 +140,18 @@ class TransformerTower(Tower):
         from .saving import save_model
 
         save_model(self.model, path, note, kind=self.kind, prompts=self.prompts, normalize=self.normalize)
+
+    def _read(self, ids: Tensor, mask: Tensor, prompt: int) -> Tensor:
+        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if prompt:
+            features["prompt_length"] = torch.tensor([prompt])
+        for module in self.model:
+            features = module(features)
+        vectors: Tensor = features["sentence_embedding"]
+        return vectors.float()
+
+    def _blocks(self) -> Blocks:
+        return Blocks(self.model[0].auto_model)
 
     def _padded(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         tokenizer = self.model[0].tokenizer

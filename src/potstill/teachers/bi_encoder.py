@@ -131,16 +131,10 @@ class BiEncoderTeacher:
 
         if not len(texts):
             return np.zeros((0, self.dimensions), dtype=np.float32)
-        side = self._sides[role]
-        encoder = side.encoder
-        more: dict[str, Any] = {"task": role}
-        if side.cut is not None:
-            more["processing_kwargs"] = {"text": {"max_length": side.cut}}
+        encoder = self._sides[role].encoder
         # What SentenceTransformer.encode does, less its sorting, splitting and per-row bookkeeping.
         with torch.inference_mode():
-            features = encoder.preprocess(list(texts), prompt=side.prompt or None, **more)
-            device = encoder.device
-            features = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+            features = self.features(texts, role)
             vectors = encoder(features, task=role)["sentence_embedding"]
             if encoder.truncate_dim is not None:
                 vectors = vectors[:, : encoder.truncate_dim]
@@ -149,6 +143,18 @@ class BiEncoderTeacher:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
             array: np.ndarray = vectors.cpu().numpy()
         return array
+
+    def features(self, texts: Sequence[str], role: Role) -> dict[str, Any]:
+        """What the model is called with for a batch of texts, on its device."""
+        import torch
+
+        side = self._sides[role]
+        more: dict[str, Any] = {"task": role}
+        if side.cut is not None:
+            more["processing_kwargs"] = {"text": {"max_length": side.cut}}
+        found = side.encoder.preprocess(list(texts), prompt=side.prompt or None, **more)
+        device = side.encoder.device
+        return {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in found.items()}
 
     def lengths(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Tokens (n,) int64 of each text: prompt and special tokens counted, cut at the maximum length."""

@@ -32,6 +32,7 @@ class CrossEncoderScorer:
         label: which logit is the score.
         max_length: tokens of a pair after which the longer side is cut; None where there is no limit.
         prompt: text put before every query (a chat model's instruction), "" for none.
+        document_prompt: text put before every document, "" for none.
     """
 
     kind: str = "cross-encoder"
@@ -55,7 +56,7 @@ class CrossEncoderScorer:
         self.max_length, self._cut = _lengths(spec, self._model)
         declared = self._model.prompts.get(self._model.default_prompt_name) or ""
         self.prompt: str = declared if spec.prompts.query is None else spec.prompts.query
-        self._document_prompt = spec.prompts.document or ""
+        self.document_prompt = spec.prompts.document or ""
         tokenizer = None if "message" in self._model.modalities else backend_tokenizer(self._model, "query")
         self._counter = None if tokenizer is None else TokenCounter(tokenizer)
         self._weights = weights_identity(spec.model, spec.revision, "cross-encoder")
@@ -85,8 +86,8 @@ class CrossEncoderScorer:
         extra = [("signal", "scores")]
         if int(self._model.num_labels) > 1:
             extra.append(("label", str(self.label)))
-        if self._document_prompt:
-            extra.append(("document_prompt", self._document_prompt))
+        if self.document_prompt:
+            extra.append(("document_prompt", self.document_prompt))
         return Fingerprint(
             kind=self.kind,
             model=model,
@@ -133,7 +134,7 @@ class CrossEncoderScorer:
 
     def _pairs(self, texts: Sequence[str]) -> list[tuple[str, str]]:
         pairs = map(split_pair, texts)
-        return [(query, self._document_prompt + document) for query, document in pairs]
+        return [(query, self.document_prompt + document) for query, document in pairs]
 
     def _token_counts(self, texts: Sequence[str]) -> np.ndarray:
         pairs = self._pairs(texts)

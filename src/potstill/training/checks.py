@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import InputError
 from ..objectives.prefixes import AtPrefixes
 from .data import TrainingSet
+from .layer_terms import LayerTerm
 from .task import Task
 
 
@@ -49,7 +50,9 @@ def check(task: Task, data: TrainingSet) -> None:
             )
         if len(data.trained_documents) == 0:
             raise InputError("no documents are chosen to be matched", where=match.name, fix="use role: query")
-    for term in task.score_terms:
+    for layers in task.layer_terms:
+        _check_layers(task, layers)
+    for term in task.comparing_terms:
         if data.documents is None or len(data.documents) == 0:
             raise InputError(
                 "scores need document vectors of the teacher", where=term.name, fix="use an objective that matches"
@@ -73,7 +76,7 @@ def check(task: Task, data: TrainingSet) -> None:
                 where=term.name,
                 fix="name a split to learn from, queries.judgments: train, or leave this objective out",
             )
-        if term.documents == "mined" and data.mined is not None:
+        if term.documents in ("mined", "pooled") and data.mined is not None:
             most, least = min(term.count, data.mined.shape[1]), term.objective.minimum_candidates
             if most < least:
                 raise InputError(
@@ -82,14 +85,20 @@ def check(task: Task, data: TrainingSet) -> None:
                     where=term.name,
                     fix="raise the objective's count, or candidates.count",
                 )
-        if term.teacher is not None and term.teacher not in data.pair_scores:
+        if term.live and not encodes:
+            raise InputError(
+                "a teacher that is read while the student trains needs a student that encodes documents too",
+                where=term.name,
+                fix="use towers: shared or separate",
+            )
+        if term.teacher is not None and not term.live and term.teacher not in data.pair_scores:
             raise InputError(f"there are no scores of {term.teacher}", where=term.name, fix="name it among the scorers")
         sourced = data.sources is not None and bool((data.sources >= 0).any())
         if term.documents == "batch" and not (sourced or judged):
             raise InputError(
                 "no query has a document that it came from", where=term.name, fix="use documents: sample, mined or all"
             )
-        if term.documents == "mined" and (data.mined is None or not (data.mined >= 0).any()):
+        if term.documents in ("mined", "pooled") and (data.mined is None or not (data.mined >= 0).any()):
             raise InputError("no documents were mined", where=term.name, fix="use documents: sample, batch or all")
     for each in task.terms:
         prefixes = each.objective.prefixes if isinstance(each.objective, AtPrefixes) else ()
@@ -99,3 +108,28 @@ def check(task: Task, data: TrainingSet) -> None:
                 where=each.name,
                 fix=f"give widths below {width}",
             )
+
+
+def _check_layers(task: Task, term: LayerTerm) -> None:
+    """See that a student has blocks, and enough of them for the pairs that are asked for."""
+    depth = min(tower.depth for tower in task.towers.values())
+    if not depth:
+        raise InputError(
+            f"a {task.kind} student has no layers to align",
+            where=term.name,
+            fix="use a student of kind layers, tiny or model, or leave the layers objective out",
+        )
+    if task.document_tower is None:
+        raise InputError(
+            "layers rank documents that the student encodes itself, and asymmetric towers encode none",
+            where=term.name,
+            fix="use towers: shared or separate",
+        )
+    deep = task.ranked.rankers[term.teacher].depth if term.teacher is not None else None
+    most = depth if deep is None else min(depth, deep)
+    if term.spec.count is not None and term.spec.count > most:
+        raise InputError(
+            f"{term.spec.count} pairs of layers are asked for, and there are {most}",
+            where=f"{term.name}: layers.count",
+            fix=f"give at most {most}, or leave it out",
+        )

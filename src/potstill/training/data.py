@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from ..students.tokens import Tokens
+from ..teachers.blocks import Place
+from .rankers import ReadTexts
 
 
 class DocumentVectors(Protocol):
@@ -97,6 +99,47 @@ class PairTargets:
         return int(self.queries.shape[1])
 
 
+class SomeVectors:
+    """Vectors of some rows alone, in another source under row numbers of its own.
+
+    Args:
+        table: anything with `dimensions` and `gather(rows)`.
+        rows: `(m,)` sorted numbers of ours that have a vector.
+        theirs: `(m,)` the table's row of each.
+    """
+
+    def __init__(self, table: DocumentVectors, rows: np.ndarray, theirs: np.ndarray) -> None:
+        self.rows, self.held = np.asarray(rows, dtype=np.int64), StoredVectors(table, theirs)
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector."""
+        return self.held.dimensions
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """`(n, d)` float32 vectors of these rows; ValueError where one has none."""
+        places = np.searchsorted(self.rows, rows).clip(max=max(len(self.rows) - 1, 0))
+        if len(rows) and (not len(self.rows) or (self.rows[places] != rows).any()):
+            raise ValueError("a row has no vector here")
+        return self.held.gather(places)
+
+
+@dataclass(frozen=True)
+class StoredLayers:
+    """A teacher's blocks' vectors: `queries` of every training query, `documents` of those in question.
+
+    A row is `depth` vectors of `width` end to end.
+    """
+
+    queries: DocumentVectors
+    documents: SomeVectors
+    depth: int
+    width: int
+
+
 def _none() -> np.ndarray:
     return np.empty(0, dtype=np.int64)
 
@@ -116,6 +159,8 @@ class TrainingSet:
         pair_scores: scorer -> `(q, c)` float32, what it says of each query with its `mined` documents; NaN: nothing.
         pair_targets: scorer -> the vectors that it reads from pairs.
         trained_documents: documents that are rows of the training set themselves, to be matched as queries are.
+        layers: the teacher's blocks, by where they are read (`first`, `mean`).
+        read: live teacher -> the texts as it reads them.
     """
 
     query_tokens: Tokens
@@ -128,6 +173,8 @@ class TrainingSet:
     pair_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     pair_targets: Mapping[str, PairTargets] = field(default_factory=dict)
     trained_documents: np.ndarray = field(default_factory=_none)
+    layers: Mapping[Place, StoredLayers] = field(default_factory=dict)
+    read: Mapping[str, ReadTexts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         queries, count = len(self.query_tokens), len(self.documents) if self.documents is not None else 0

@@ -11,6 +11,7 @@ from ..objectives.functional import keep_wrong
 from ..objectives.prefixes import AtPrefixes
 from ..objectives.scores import inner_scores
 from .data import TrainingSet
+from .layer_terms import LayerTerm
 from .terms import ScoreTerm
 
 
@@ -82,6 +83,19 @@ class Candidates:
         self._teacher = targets[self._places]
         self._to(targets.device)
 
+    @property
+    def places(self) -> Tensor:
+        """`(u,)` where these documents are among those that the student encoded."""
+        assert self._places is not None
+        return self._places
+
+    def rate(self, student: Tensor, documents: Tensor, *, cosine: bool) -> Tensor:
+        """The student's `(q, c)` scores, given its vectors of queries and of the documents it encoded."""
+        ours = documents[self.places]
+        if cosine:
+            student, ours = F.normalize(student, dim=1), F.normalize(ours, dim=1)
+        return self._own(inner_scores(student, ours))
+
     def value(
         self, term: ScoreTerm, teacher: Tensor, student: Tensor, documents: Tensor | None, *, cosine: bool
     ) -> Tensor:
@@ -140,12 +154,16 @@ class Candidates:
 
 
 def candidates(
-    term: ScoreTerm, data: TrainingSet, queries: np.ndarray, fitting: np.ndarray, random: np.random.Generator
+    term: ScoreTerm | LayerTerm,
+    data: TrainingSet,
+    queries: np.ndarray,
+    fitting: np.ndarray,
+    random: np.random.Generator,
 ) -> Candidates:
     """The documents of one term for these queries.
 
     `batch`: a document that each query of the batch fits; `sample`: `count` drawn at random; `mined`: each query's
-    first `count`; `all`: every document.
+    first `count`; `pooled`: those of all of them together, for each; `all`: every document.
 
     Args:
         term: says which.
@@ -163,10 +181,11 @@ def candidates(
     elif term.documents == "sample":
         count = min(term.count, len(data.documents))
         documents = np.sort(random.choice(len(data.documents), count, replace=False, shuffle=False))
-    elif term.documents == "mined":
+    elif term.documents in ("mined", "pooled"):
         assert data.mined is not None
-        own = np.asarray(data.mined[queries])[:, : term.count]
-        documents = np.unique(own)
+        lists = np.asarray(data.mined[queries])[:, : term.count]
+        own = lists if term.documents == "mined" else None
+        documents = np.unique(lists)
         documents = documents[documents >= 0]
     else:
         documents = np.arange(len(data.documents))
@@ -183,6 +202,6 @@ def candidates(
         if term.objective.signals and own is None:
             # Scores of a teacher say themselves that other documents fit; that they do is no error of the teacher.
             chosen.rivals, chosen.mask = chosen.mask, None
-    if term.teacher is not None and own is not None:
+    if term.teacher is not None and own is not None and not term.live:
         chosen.listen(data.pair_scores[term.teacher][queries][:, : term.count])
     return chosen

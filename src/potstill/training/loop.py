@@ -21,6 +21,8 @@ from .checkpoint import Checkpoints
 from .checks import check
 from .data import TrainingSet
 from .defaults import DEFAULTS, resolved
+from .gathering import average_gradients, processes, together
+from .gradient_cache import CachedPasses
 from .identity import identity, require_same_run
 from .interruption import Request, watched
 from .metrics import MetricsLog
@@ -154,11 +156,14 @@ class _Loop(Generic[DataT]):
         self.sums = torch.zeros(len(self.names), device=task.device)
         self.summed = 0
         self.saved_at = time.monotonic()
+        self.main = processes()[0] == 0  # of processes that train as one, the first writes
         resumed = self._resume(run) if resume else False
         if not resumed:
-            self.checkpoints.clear()
+            if self.main:
+                self.checkpoints.clear()
             random_states.seed_all(spec.seed)
-        self.log = MetricsLog(run / "metrics.jsonl", self.at.step if resumed else None)
+        log = run / "metrics.jsonl" if self.main else None
+        self.log = MetricsLog(log, self.at.step if resumed else None)
 
     def run(self, request: Request) -> TrainResult:
         """Do all that is left."""
@@ -171,6 +176,7 @@ class _Loop(Generic[DataT]):
                         self._epoch(meter, request)
         finally:
             self.log.close()
+        together()  # the first has written what all now read
         if self.at.best_step is not None:
             best = self.checkpoints.best()
             assert best is not None
@@ -243,14 +249,22 @@ class _Loop(Generic[DataT]):
     def _update(self, rows: Any, factor: float) -> None:
         batch = self.task.prepare(self.data, rows, self.at.step, self.at.epoch)
         started = time.perf_counter()
-        with self._autocast():
-            outputs = self.task(batch)
+        cached = None
+        if self.spec.encode_at_once is not None:
+            cached = CachedPasses(self.task.passes(batch), self.spec.encode_at_once, self._autocast)
+            outputs = self.task.assembled(cached.values, batch)
+        else:
+            with self._autocast():
+                outputs = self.task(batch)
         losses = self.task.losses(outputs, batch)
         self.at.compute_seconds += time.perf_counter() - started
         self._note(losses, outputs)
         started = time.perf_counter()
         if losses.total.requires_grad:
             self.accelerator.backward(losses.total)
+            if cached is not None:
+                cached.spread()
+        average_gradients(value for _, value in self.task.named_trainable())
         self.optimiser.step(factor)
         self.at.compute_seconds += time.perf_counter() - started
 
@@ -319,8 +333,10 @@ class _Loop(Generic[DataT]):
             "random": random_states.states(),
         }
         best = "this" if improved else None if self.at.best_step is None else "before"
-        self.checkpoints.save(self.at.step, state, self.task.state_dict(), self.optimiser.state_dict(), best=best)
         self.saved_at = time.monotonic()
+        if not self.main:
+            return
+        self.checkpoints.save(self.at.step, state, self.task.state_dict(), self.optimiser.state_dict(), best=best)
 
     def _resume(self, run: Path) -> bool:
         checkpoint = self.checkpoints.newest()

@@ -13,24 +13,29 @@ class MetricsLog:
     """Appends to a file of lines that each hold `step`.
 
     Args:
-        path: the file.
+        path: the file; None: nothing is written (of processes that train as one, the first writes).
         step: the step at which the run goes on; lines beyond it, and a half-written last one, are cut. None: a new run,
             an older file is emptied.
     """
 
-    def __init__(self, path: Path, step: int | None) -> None:
+    def __init__(self, path: Path | None, step: int | None) -> None:
+        self._file = None
+        if path is None:
+            return
         kept = [] if step is None or not path.exists() else _lines(path, step)
         write_text(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line and flush it."""
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _lines(path: Path, step: int) -> list[str]:

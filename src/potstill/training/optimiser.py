@@ -34,36 +34,45 @@ def rate_factor(progress: float, schedule: Schedule, warmup: float) -> float:
 class Optimiser:
     """Updates all that a task trains.
 
+    Parameters with a learning rate of their own (a teacher that is trained beside its student) are a group apart: they
+    have that peak rate, and their gradients are clipped apart.
+
     Args:
         task: whose tables (by rows) and parameters are updated.
         table_rate: peak learning rate of tables, which are neither clipped nor decayed.
         dense_rate: peak learning rate of parameters.
         weight_decay: of matrices among the parameters; vectors (biases, norms) are not decayed.
-        clip: largest norm of the gradient of all parameters together, None: not clipped.
+        clip: largest norm of the gradient of all parameters of a group together, None: not clipped.
     """
 
     def __init__(
         self, task: Trainable[Any], *, table_rate: float, dense_rate: float, weight_decay: float, clip: float | None
     ) -> None:
-        self.task, self.table_rate, self.dense_rate, self.clip = task, table_rate, dense_rate, clip
+        self.task, self.table_rate, self.clip = task, table_rate, clip
         self.rows = RowAdam()
         self._names = dict(task.named_trainable())
-        parameters = list(self._names.values())
+        self._together: dict[bool, list[torch.nn.Parameter]] = {}
+        groups: list[dict[str, Any]] = []
+        for apart in (False, True):
+            held = {name: value for name, value in self._names.items() if task.is_apart(name) == apart}
+            if held:
+                self._together[apart] = list(held.values())
+                rate = task.rate_of(next(iter(held))) or dense_rate
+                decays = {"params": [p for p in held.values() if p.ndim >= 2], "weight_decay": weight_decay}
+                rests = {"params": [p for p in held.values() if p.ndim < 2], "weight_decay": 0.0}
+                groups += [{**decays, "peak": rate}, {**rests, "peak": rate}]
         self.dense: torch.optim.AdamW | None = None
-        if parameters:
-            groups = [
-                {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-            ]
+        if groups:
             self.dense = torch.optim.AdamW(groups, lr=dense_rate, fused=task.device.type in ("cpu", "cuda"))
 
     def step(self, factor: float) -> None:
         """Update from the gradients that are there, at `factor` times the learning rates, and clear them."""
         if self.dense is not None:
             if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(self._names.values(), self.clip)
+                for parameters in self._together.values():
+                    torch.nn.utils.clip_grad_norm_(parameters, self.clip)
             for group in self.dense.param_groups:
-                group["lr"] = self.dense_rate * factor
+                group["lr"] = group["peak"] * factor
             self.dense.step()
             self.dense.zero_grad(set_to_none=True)
         self.rows.step(self.task.touched(), self.table_rate * factor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,56 +18,22 @@ from torch import Tensor
 from ..recipe import Role
 from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
-from .augmentation import Augmentation, AugmentedTerm, Drawn, Matched
+from .augmentation import Augmentation, AugmentedTerm
+from .batch import Batch, Outputs
 from .data import TrainingSet
-from .documents import Candidates, candidates
+from .documents import candidates
 from .identity import tokens_digest
+from .layer_terms import LayerTerm
+from .live_dual_encoder import layered
 from .pair_rows import PairRows, pair_rows
+from .passes import Pass, Values, encoded
+from .ranked_terms import RankedTerms
+from .rankers import Ranked, Ranker
 from .terms import MatchTerm, ScoreTerm, Term
 from .trainable import Losses, Trainable
 
 Mode = Literal["asymmetric", "shared", "separate"]
 Metric = Literal["dot", "cosine"]
-
-
-@dataclass
-class Batch:
-    """One batch, ready for the student.
-
-    Attributes:
-        query_tokens, query_targets: the q queries and the teacher's vectors `(q, d)` of them.
-        document_tokens, document_targets: the distinct documents the student encodes, and the teacher's vectors.
-        matched: `(m,)` places among these documents of those that are rows of the batch themselves.
-        candidates: for each score term, the documents the queries are compared with.
-        pairs: for each term that matches a scorer's vectors, those of the batch.
-        drawn: what augmentation makes of the texts.
-    """
-
-    query_tokens: Tokens
-    query_targets: Tensor
-    document_tokens: Tokens | None
-    document_targets: Tensor | None
-    matched: Tensor
-    candidates: dict[str, Candidates]
-    pairs: dict[str, PairRows] = field(default_factory=dict)
-    drawn: dict[Role, Drawn] = field(default_factory=dict)
-
-
-@dataclass
-class Outputs:
-    """The student's vectors of a batch, float32: `queries (q, d)`, `documents (u, d)`; None where there is no text.
-
-    `augmented` are those of made inputs, by the terms' names, with the teacher's beside them.
-    """
-
-    queries: Tensor | None
-    documents: Tensor | None
-    augmented: dict[str, Matched] = field(default_factory=dict)
-
-    def tensors(self) -> list[Tensor]:
-        """The student's that are there."""
-        texts = [vectors for vectors in (self.queries, self.documents) if vectors is not None]
-        return [*texts, *(matched.student for matched in self.augmented.values())]
 
 
 class Task(Trainable[TrainingSet]):
@@ -82,6 +48,9 @@ class Task(Trainable[TrainingSet]):
         seed: of the documents drawn by terms that sample.
         heads: scorer -> width of its vectors, where terms match these and it is not the student's: the student then
             gets a linear head for it, which is trained with the task and no part of the student.
+        rankers: teachers that are in the training process, by name; those that are trained become part of the task.
+        detach: whether terms that a trained teacher is the target of give it no gradient.
+        teacher_rate: learning rate of those that are trained; None: the student's.
 
     Attributes:
         document_root: `(d, d)`, for terms that weigh a residual by the documents' covariance.
@@ -99,6 +68,9 @@ class Task(Trainable[TrainingSet]):
         seed: int = 0,
         heads: Mapping[str, int] | None = None,
         augmentation: Augmentation | None = None,
+        rankers: Mapping[str, Ranker] | None = None,
+        detach: bool = False,
+        teacher_rate: float | None = None,
     ) -> None:
         super().__init__()
         if (mode == "separate") != (document_tower is not None):
@@ -108,6 +80,8 @@ class Task(Trainable[TrainingSet]):
             self.separate_document_tower = document_tower
         self.mode, self.metric, self.seed = mode, metric, seed
         self.augmentation = augmentation
+        self.teacher_rate = teacher_rate
+        self.ranked = RankedTerms(rankers or {}, seed=seed, detach=detach)
         self.terms: tuple[Term | AugmentedTerm, ...] = ()
         self.set_terms(terms)
         self._all_documents: Tensor | None = None
@@ -169,6 +143,16 @@ class Task(Trainable[TrainingSet]):
         return [term for term in self.terms if isinstance(term, ScoreTerm)]
 
     @property
+    def layer_terms(self) -> list[LayerTerm]:
+        """The terms that compare what blocks make of queries and documents."""
+        return [term for term in self.terms if isinstance(term, LayerTerm)]
+
+    @property
+    def comparing_terms(self) -> list[ScoreTerm | LayerTerm]:
+        """All terms that need candidates."""
+        return [term for term in self.terms if isinstance(term, ScoreTerm | LayerTerm)]
+
+    @property
     def match_terms(self) -> list[MatchTerm]:
         """The terms that compare vectors one by one."""
         return [term for term in self.terms if isinstance(term, MatchTerm)]
@@ -179,11 +163,11 @@ class Task(Trainable[TrainingSet]):
         columns = [own]
         if self.document_tower is not None and data.document_tokens is not None:
             document = np.concatenate([data.document_tokens.lengths, [0]])  # row -1: no document
-            wanted = {term.documents for term in self.score_terms}
+            wanted = {term.documents for term in self.comparing_terms}
             brought = np.zeros_like(own)
             if "batch" in wanted and data.sources is not None:
                 brought += document[data.sources]
-            if "mined" in wanted and data.mined is not None:
+            if wanted & {"mined", "pooled"} and data.mined is not None:
                 brought += document[data.mined].sum(axis=1)
             columns.append(brought)
             trained = document[data.trained_documents]
@@ -201,7 +185,7 @@ class Task(Trainable[TrainingSet]):
         drawn = {
             term.name: candidates(term, data, queries, fitting, np.random.default_rng([self.seed, step, 1 + number]))
             for number, term in enumerate(self.terms)
-            if isinstance(term, ScoreTerm)
+            if isinstance(term, ScoreTerm | LayerTerm)
         }
         targets = torch.from_numpy(data.query_targets.gather(queries)).to(device)
         matched = torch.empty(0, dtype=torch.int64, device=device)
@@ -226,31 +210,47 @@ class Task(Trainable[TrainingSet]):
         for chosen in drawn.values():
             chosen.place(wanted, batch.document_targets)
         batch.pairs = {term.name: pair_rows(term, data, queries, wanted, device) for term in listened}
+        self.ranked.prepare(batch, data, queries, self.comparing_terms, depth=self.query_tower.depth, at=(step, epoch))
         return batch
+
+    def passes(self, batch: Batch) -> list[Pass]:
+        """Every distinct text of the batch, once; and what live teachers read."""
+        found = [
+            Pass("query", len(batch.query_tokens), partial(layered, self.query_tower, batch.query_tokens, batch.taps))
+        ]
+        if self.document_tower is not None and batch.document_tokens is not None:
+            run = partial(layered, self.document_tower, batch.document_tokens, batch.taps)
+            found.append(Pass("document", len(batch.document_tokens), run))
+        return [one for one in (*found, *self.ranked.passes(batch)) if one.texts]
+
+    def assembled(self, values: Values, batch: Batch) -> Outputs:
+        """What the passes gave, put in its place."""
+        sides: tuple[Role, Role] = ("query", "document")
+        queries, documents = (values[side][0] if side in values else None for side in sides)
+        layers = {side: values[side][1] for side in sides if side in values and batch.taps}
+        augmented = {} if self.augmentation is None else self.augmentation(batch.drawn)
+        return Outputs(queries, documents, augmented, layers, values)
 
     def forward(self, batch: Batch) -> Outputs:
         """Encode every distinct text of the batch once."""
-        queries = self.query_tower(batch.query_tokens).float() if len(batch.query_tokens) else None
-        documents = None
-        if self.document_tower is not None and batch.document_tokens is not None and len(batch.document_tokens):
-            documents = self.document_tower(batch.document_tokens).float()
-        augmented = {} if self.augmentation is None else self.augmentation(batch.drawn)
-        return Outputs(queries, documents, augmented)
+        return self.assembled(encoded(self.passes(batch)), batch)
 
     def losses(self, outputs: Outputs, batch: Batch) -> Losses:
         """All terms, in float32, and their weighted sum. A term for which the batch has no text is 0."""
         zero = torch.zeros((), device=batch.query_targets.device)
         values: dict[str, Tensor] = {}
+        heard = self.ranked.heard(outputs, batch)
         for term in self.terms:
             value = self._match(term, outputs, batch) if isinstance(term, MatchTerm) else None
-            if isinstance(term, ScoreTerm):
-                value = self._scores(term, outputs, batch)
+            if isinstance(term, ScoreTerm | LayerTerm):
+                value = self._scores(term, outputs, batch, heard)
             if isinstance(term, AugmentedTerm) and term.name in outputs.augmented:
                 value = term.objective(*outputs.augmented[term.name])
             values[term.name] = zero if value is None else value
         total = zero
         for term in self.terms:
-            total = total + term.weight * values[term.name]
+            weight = term.weight * batch.layers[term.name].factor if term.name in batch.layers else term.weight
+            total = total + weight * values[term.name]
         return Losses(total, values)
 
     def gradient_norms(self, losses: Losses, outputs: Outputs) -> dict[str, float]:
@@ -282,6 +282,14 @@ class Task(Trainable[TrainingSet]):
         """Forget what the last passes used."""
         for tower in self.towers.values():
             tower.clear_touched()
+
+    def is_apart(self, name: str) -> bool:
+        """A teacher that is trained too has its own group."""
+        return name.startswith("ranked.")
+
+    def rate_of(self, name: str) -> float | None:
+        """That of such a teacher."""
+        return self.teacher_rate if self.is_apart(name) else None
 
     def identity(self, data: TrainingSet) -> dict[str, Any]:
         """Towers, objectives, and a digest of all that the student reads."""
@@ -329,10 +337,14 @@ class Task(Trainable[TrainingSet]):
                 student = torch.nn.functional.normalize(student, dim=1)
         return term.objective(student, teacher)
 
-    def _scores(self, term: ScoreTerm, outputs: Outputs, batch: Batch) -> Tensor | None:
+    def _scores(
+        self, term: ScoreTerm | LayerTerm, outputs: Outputs, batch: Batch, heard: Mapping[str, Ranked]
+    ) -> Tensor | None:
         chosen = batch.candidates[term.name]
         if outputs.queries is None or not len(chosen.documents):
             return None
+        if isinstance(term, LayerTerm) or term.live:
+            return self.ranked.value(term, outputs, batch, heard, cosine=self.metric == "cosine")
         return chosen.value(
             term, batch.query_targets, outputs.queries, outputs.documents, cosine=self.metric == "cosine"
         )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from ..errors import InputError
-from ..objectives import Contrastive, EmbeddingMatch, Objective, ScoreCorrelation, ScoreKL, ScoreRegression
+from ..objectives import (
+    Contrastive,
+    EmbeddingMatch,
+    LayerRankings,
+    Objective,
+    ScoreCorrelation,
+    ScoreKL,
+    ScoreRegression,
+)
 from ..objectives.functional import MatchMetric
+from ..objectives.layers import Weighting
 from ..objectives.prefixes import AtPrefixes
-from ..recipe import ObjectiveSpec
+from ..recipe import VECTORS, LayersSpec, ObjectiveSpec
+from .layer_terms import LayerTerm
 
 TEMPERATURE = 0.05
 """Of cosines and inner products of unit vectors, where a recipe names none."""
@@ -45,27 +55,33 @@ class ScoreTerm:
     """The student's scores of documents against the teacher's, or against judgments.
 
     `documents` says which, `count` how many; `teacher` names the scorer that is listened to, None: the teacher of
-    vectors; `keep_wrong`: see `ObjectiveSpec`.
+    vectors; `live`: it is asked while the student trains, not beforehand; `keep_wrong`: see `ObjectiveSpec`. A
+    contrastive term with a teacher is that teacher's own.
     """
 
     name: str
     weight: float
-    documents: Literal["batch", "sample", "mined", "all"]
+    documents: Literal["batch", "sample", "mined", "pooled", "all"]
     count: int
     objective: Objective
     teacher: str | None = None
     keep_wrong: float | None = None
+    live: bool = False
 
 
-Term = MatchTerm | ScoreTerm
+Term = MatchTerm | ScoreTerm | LayerTerm
 
 
-def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Term]:
+def build_terms(
+    specs: Sequence[ObjectiveSpec], *, unit: bool = True, live: Mapping[str, bool] | None = None
+) -> list[Term]:
     """Terms of a recipe's objectives, in their order; names are `match:l2`, `scores:kl@batch`, ... and distinct.
 
     Args:
         specs: the recipe's.
         unit: whether prefixes of vectors are brought to unit length, as they are where the space is a cosine one.
+        live: teachers that are in the training process, by name (`teacher`: the one of vectors), and whether each reads
+            pairs.
 
     Raises:
         InputError: no objective at all, or one that means nothing.
@@ -74,9 +90,10 @@ def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Te
     if not specs:
         raise InputError("there is nothing to train for", where="objectives", fix="add one, for example match:l2")
     terms: list[Term] = []
+    live = live or {}
     for number, spec in enumerate(specs):
         where = f"objectives.{number}"
-        _refuse(spec, where)
+        _refuse(spec, where, live)
         try:
             objective = _objective(spec, unit)
         except ValueError as error:
@@ -88,28 +105,25 @@ def build_terms(specs: Sequence[ObjectiveSpec], *, unit: bool = True) -> list[Te
         else:
             if spec.documents == "auto":
                 raise ValueError("`documents: auto` is decided by the pipeline, which knows how many there are")
-            name = f"{spec.family}:{spec.form}{said}@{spec.documents}"
-            terms.append(
-                ScoreTerm(
-                    _fresh(name, terms),
-                    spec.weight,
-                    spec.documents,
-                    spec.count or COUNT,
-                    objective,
-                    spec.teacher,
-                    spec.keep_wrong,
-                )
-            )
+            name = _fresh(f"{spec.family}:{spec.form}{said}@{spec.documents}", terms)
+            teacher = spec.teacher
+            if teacher is None and spec.family != "contrastive" and VECTORS in live:
+                teacher = VECTORS
+            common = (name, spec.weight, spec.documents, spec.count or COUNT)
+            if isinstance(objective, LayerRankings):
+                terms.append(LayerTerm(*common, objective, teacher, spec.layers, teacher is not None))
+            else:
+                terms.append(ScoreTerm(*common, objective, teacher, spec.keep_wrong, teacher in live))
     return terms
 
 
-def _refuse(spec: ObjectiveSpec, where: str) -> None:
+def _refuse(spec: ObjectiveSpec, where: str, live: Mapping[str, bool]) -> None:
     """What no data could make sense of."""
     if spec.family != "match" and spec.role != "query":
         raise InputError(
             "scores compare a query with documents", where=f"{where}.role", fix="leave `role` out or say query"
         )
-    if spec.family == "contrastive" and spec.teacher is not None:
+    if spec.family == "contrastive" and spec.teacher is not None and spec.teacher not in live:
         raise InputError(
             "a contrastive term learns from judgments, not from a teacher", where=f"{where}.teacher", fix="leave it out"
         )
@@ -127,7 +141,22 @@ def _refuse(spec: ObjectiveSpec, where: str) -> None:
             raise InputError(
                 f"{spec.family}:{spec.form} has no {key}", where=f"{where}.{key}", fix=f"leave it out; {said} have one"
             )
-    if spec.family == "scores" and spec.needs_lists and spec.documents not in ("auto", "mined"):
+    if spec.family != "layers" and spec.layers != LayersSpec():
+        raise InputError("`layers` pairs blocks, for objectives of that family", where=f"{where}.layers", fix="drop it")
+    if spec.documents == "all" and spec.family == "layers":
+        raise InputError(
+            "a student's blocks cannot rank every document at every update",
+            where=f"{where}.documents",
+            fix="use documents: pooled, mined or batch",
+        )
+    if live.get(spec.teacher or VECTORS) and spec.documents not in ("auto", "mined") and spec.family != "match":
+        raise InputError(
+            f"{spec.teacher} reads each query with its own candidates",
+            where=f"{where}.documents",
+            fix="use documents: mined",
+        )
+    alone = spec.needs_lists and (spec.form == "margin-mse" or spec.teacher not in live)
+    if spec.family == "scores" and alone and spec.documents not in ("auto", "mined"):
         why = "a scorer reads each query's own candidates" if spec.teacher else "margins are taken to a known positive"
         raise InputError(why, where=f"{where}.documents", fix="use documents: mined")
 
@@ -139,6 +168,8 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
         objective = EmbeddingMatch(cast(MatchMetric, spec.form))
     elif spec.family == "contrastive":
         objective = Contrastive(student)
+    elif spec.family == "layers":
+        objective = LayerRankings(cast(Weighting, spec.form), spec.layers.temperature)
     elif spec.form == "kl":
         objective = ScoreKL(student, teacher, scale_by_temperature=spec.scale_by_temperature)
     elif spec.form in ("mse", "margin-mse"):

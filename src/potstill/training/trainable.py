@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..students.tower import TouchedRows
+from .passes import Pass, Values
 
 DataT = TypeVar("DataT", bound=Sized)
 
@@ -66,6 +67,14 @@ class Trainable(torch.nn.Module, ABC, Generic[DataT]):
     def prepare(self, data: DataT, rows: np.ndarray, step: int, epoch: int) -> Any:
         """All that rows of the data need, as a batch on the device; what is drawn depends on step and epoch alone."""
 
+    def passes(self, batch: Any) -> list[Pass]:
+        """What `forward` encodes, in passes, for batches that are too large to be encoded at once."""
+        raise NotImplementedError(f"{type(self).__name__} does not encode in passes")
+
+    def assembled(self, values: Values, batch: Any) -> Any:
+        """What the passes gave, as `forward` gives it."""
+        raise NotImplementedError(f"{type(self).__name__} does not encode in passes")
+
     @abstractmethod
     def losses(self, outputs: Any, batch: Any) -> Losses:
         """The loss of what `forward(batch)` gave, in float32."""
@@ -84,6 +93,14 @@ class Trainable(torch.nn.Module, ABC, Generic[DataT]):
 
     def clear_touched(self) -> None:
         """Forget what the last passes used."""
+
+    def is_apart(self, name: str) -> bool:
+        """Whether a parameter belongs to a group of its own, which is clipped apart."""
+        return False
+
+    def rate_of(self, name: str) -> float | None:
+        """Peak learning rate of a parameter's group; None: the run's."""
+        return None
 
     def named_trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """Parameters for the dense optimiser."""

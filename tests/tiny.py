@@ -176,6 +176,70 @@ def make_tiny_dual_pooled(folder: Path, *, dim: int = 32, max_length: int = 64, 
     return Path(folder) / "model"
 
 
+def make_tiny_late_interaction(
+    folder: Path,
+    *,
+    dim: int = 32,
+    layers: int = 2,
+    width: int | None = 16,
+    max_length: int = 64,
+    expansion: int | None = 12,
+    skip: Sequence[str] = (),
+    prompts: Mapping[str, str] | None = None,
+    mean: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Save a random multi-vector model (a BERT, a projection, unit token vectors) and return the folder.
+
+    Args:
+        folder: where it is written.
+        dim: width inside, divisible by 4.
+        layers: transformer layers.
+        width: of token vectors; None: no projection.
+        max_length: tokens of a document.
+        expansion: tokens to which every query is filled up with [MASK]; None: queries stay as they are.
+        skip: words that documents are scored without.
+        prompts: prompts by name, saved with the model.
+        mean: scores are divided by the query's tokens.
+        seed: of the weights.
+    """
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    folder = Path(folder)
+    plain = make_tiny_encoder(
+        folder / "plain", dim=dim, layers=layers, max_length=max_length, sentence_transformer=False, seed=seed
+    )
+    fill = None if expansion is None else {"strategy": "fixed", "length": expansion}
+    modules: list[torch.nn.Module] = [Transformer(str(plain), query_expansion=fill, document_length=max_length)]
+    if width is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            modules.append(
+                Dense(
+                    dim,
+                    width,
+                    bias=False,
+                    activation_function=torch.nn.Identity(),
+                    module_input_name="token_embeddings",
+                )
+            )
+    modules += [MultiVectorMask(list(skip)), Normalize(module_input_name="token_embeddings")]
+    model = MultiVectorEncoder(
+        modules=modules,
+        device="cpu",
+        prompts=dict(prompts) if prompts else None,
+        similarity_fn_name="meanmaxsim" if mean else "maxsim",
+    )
+    model.save_pretrained(str(folder), create_model_card=False)
+    for file in plain.iterdir():
+        file.unlink()
+    plain.rmdir()
+    return folder
+
+
 def make_tiny_sparse_encoder(
     folder: Path,
     *,

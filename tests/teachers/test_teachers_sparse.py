@@ -77,7 +77,7 @@ def test_maximum_length_and_what_it_cuts(model: Path):
     found = mine.encode(TEXTS).reshape(len(QUERIES), -1)
     np.testing.assert_allclose(found, library(model, 8), rtol=1e-5, atol=1e-5)
     assert mine.lengths(TEXTS).max() == 16
-    ids = mine._model.tokenizer([*QUERIES, *DOCUMENTS], truncation=False)["input_ids"]
+    ids = mine.model.tokenizer([*QUERIES, *DOCUMENTS], truncation=False)["input_ids"]
     over = {text for text, one in zip([*QUERIES, *DOCUMENTS], ids, strict=True) if len(one) > 8}
     assert mine.truncated(TEXTS) == sum(query in over or document in over for query, document in PAIRS)
     assert scorer(model).truncated(TEXTS) == len(QUERIES)  # one document, with each query
@@ -85,7 +85,7 @@ def test_maximum_length_and_what_it_cuts(model: Path):
 
 def test_lengths_are_the_tokens_that_the_model_reads(model: Path):
     mine = scorer(model)
-    ids = mine._model.tokenizer([*QUERIES, *DOCUMENTS], truncation=True)["input_ids"]
+    ids = mine.model.tokenizer([*QUERIES, *DOCUMENTS], truncation=True)["input_ids"]
     tokens = dict(zip([*QUERIES, *DOCUMENTS], map(len, ids), strict=True))
     assert mine.lengths(TEXTS).tolist() == [tokens[query] + tokens[document] for query, document in PAIRS]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ._correlation import Correlation, score_cmkd, score_correlation, soft_ranks
 from ._covariance import covariance_match, document_root
+from ._maxsim import maxsim
 from ._relations import Mask, RelationSummary, relation_cross_entropy, relation_summary
 from ._scores import keep_wrong, margin_mse, score_mse
 from ._tensors import (
@@ -45,6 +46,7 @@ __all__ = [
     "layer_weights",
     "list_vote_weights",
     "margin_mse",
+    "maxsim",
     "relation_cross_entropy",
     "relation_summary",
     "score_cmkd",

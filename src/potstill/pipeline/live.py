@@ -47,6 +47,10 @@ def open_rankers(recipe: Recipe, teacher: VectorTeacher, panel: Panel) -> dict[s
             from ..training.live_cross_encoder import LiveCrossEncoder
 
             found[name] = LiveCrossEncoder(scorer, trained=name == trained)
+        elif scorer.kind == "late-interaction":
+            from ..training.live_late_interaction import LiveLateInteraction
+
+            found[name] = LiveLateInteraction(scorer, trained=name == trained)
         else:
             raise InputError(
                 f"{name} is a {scorer.kind} teacher: its layers cannot be read",

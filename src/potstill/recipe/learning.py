@@ -168,7 +168,7 @@ class ObjectiveSpec(Strict):
     @property
     def needs_lists(self) -> bool:
         """Whether the term can only be computed on each query's own list of documents (unless its teacher is live)."""
-        return (self.teacher is not None and self.family == "scores") or self.form == "margin-mse"
+        return (self.teacher is not None and self.family in ("match", "scores")) or self.form == "margin-mse"
 
     @property
     def wants_temperature(self) -> bool:

@@ -55,20 +55,21 @@ class TeacherSpec(Strict):
         return self
 
 
-SCORERS = ("cross-encoder", "dual-pooled", "sparse")
+SCORERS = ("cross-encoder", "dual-pooled", "late-interaction", "sparse")
 
 
 class ScorerSpec(Strict):
     """A teacher of scores: it reads a query and a document and says how well they fit.
 
     `cross-encoder`: any sentence-transformers CrossEncoder or Hugging Face sequence classifier. `dual-pooled`: one that
-    `potstill teach dual-pooled` made; it gives two vectors for each pair besides. `sparse`: a sentence-transformers
-    SparseEncoder. `name` is what objectives and reports call it; None: the folder's name, or the id's last part.
+    `potstill teach dual-pooled` made; it gives two vectors for each pair besides. `late-interaction`: ColBERT and its
+    kin, a sentence-transformers MultiVectorEncoder; its `max_length` is that of documents. `sparse`: a SparseEncoder.
+    `name` is what objectives and reports call it; None: the folder's name, or the id's last part.
     `label` chooses the logit of a classifier with several. `temperature` None: calibrated without labels, so that the
     median list has `perplexity` effective candidates.
     """
 
-    kind: Literal["cross-encoder", "dual-pooled", "sparse"]
+    kind: Literal["cross-encoder", "dual-pooled", "late-interaction", "sparse"]
     model: str
     name: str | None = None
     revision: str | None = None

@@ -52,6 +52,10 @@ def open_scorer(spec: ScorerSpec) -> Scorer:
         from .cross_encoder import CrossEncoderScorer
 
         return CrossEncoderScorer(spec)
+    if spec.kind == "late-interaction":
+        from .late_interaction import LateInteractionScorer
+
+        return LateInteractionScorer(spec)
     if spec.kind == "sparse":
         from .sparse import SparseScorer
 

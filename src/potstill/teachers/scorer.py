@@ -27,7 +27,7 @@ class Scorer(Protocol):
 
     Attributes:
         name: what objectives and reports call it.
-        kind: `cross-encoder`, `dual-pooled` or `sparse`.
+        kind: `cross-encoder`, `dual-pooled`, `late-interaction` or `sparse`.
         signals: what it can say of a pair.
         dimensions: width d of each of a pair's two vectors; None where it has none.
         parameters: stored numbers; None where it cannot be known.

@@ -3,48 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..errors import InputError, MissingExtra
 from ..recipe import Role, ScorerSpec
 from ..signals import Fingerprint, batches_by_length, split_pair
+from .apart import ROLES, ApartScorer, Side, side
 from .loading import held_length, load_scorer, weights_identity
 from .probing import probe
-from .scorer import PairSignal, PairSource, no_such_signal
 from .sentence_encoder import (
-    backend_tokenizer,
     declared_length,
-    declared_prompt,
     longest_length,
     modules_for,
     stored_numbers,
 )
 from .sparse_vectors import Sparse, VectorCache, inner
-from .token_counts import TokenCounter
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
 _TOKENS = 2048  # a forward pass: its logits take 4 bytes a token and vocabulary entry, 250 MB for BERT's
 _CACHE_BYTES = 256 * 2**20
-_ROLES: tuple[Role, Role] = ("query", "document")
 
 
-@dataclass(frozen=True)
-class _Side:
-    """How texts of one role are read."""
-
-    prompt: str
-    max_length: int | None
-    cut: dict[str, Any]
-    counter: TokenCounter | None
-    special_tokens: bool
-
-
-class SparseScorer:
+class SparseScorer(ApartScorer):
     """Inner products of sparse vectors (of unit length, where the model compares by cosine).
 
     Each distinct text is encoded once in a process, as long as its vector stays in the cache (256 MiB, the least
@@ -52,7 +36,6 @@ class SparseScorer:
     """
 
     kind: str = "sparse"
-    recomputable: bool = True
 
     def __init__(self, spec: ScorerSpec) -> None:
         """Load the model and try it on a few pairs.
@@ -63,38 +46,25 @@ class SparseScorer:
             MissingExtra: sentence-transformers is not installed.
         """
         self.name: str = spec.name or spec.model
-        self.signals: frozenset[PairSignal] = frozenset({"scores"})
-        self.dimensions: int | None = None
         self._spec = spec
-        self._model = _loaded(spec)
-        self._cosine = _compares_by_cosine(spec, self._model)
-        self._sides = {role: _side(spec, self._model, role) for role in _ROLES}
+        self.model = _loaded(spec)
+        self._cosine = _compares_by_cosine(spec, self.model)
+        self.sides = {role: _side(spec, self.model, role) for role in ROLES}
         self._weights = weights_identity(spec.model, spec.revision, "sparse-encoder")
         self._cache = VectorCache(_CACHE_BYTES)
-        count, size = stored_numbers(list(self._model.children()))
-        self.parameters: int | None = count
-        self.bytes: int | None = size
+        count, size = stored_numbers(list(self.model.children()))
+        self.parameters, self.bytes = count, size
         probe(self, spec.model, "give a model that turns a text into one sparse vector")
-
-    def source(self, signal: PairSignal = "scores") -> PairSource:
-        """Itself: it fills tables of `scores`.
-
-        Raises:
-            InputError: any other signal.
-        """
-        if signal not in self.signals:
-            raise no_such_signal(self, signal)
-        return self
 
     def fingerprint(self, role: Literal["pair"] = "pair") -> Fingerprint:
         """Identity of the scores: weights, both sides' prompts and maximum lengths, comparison and precision."""
         model, revision = self._weights
-        query, document = (self._sides[role] for role in _ROLES)
+        query, document = (self.sides[role] for role in ROLES)
         extra = [("signal", "scores"), ("query_max_length", str(query.max_length))]
         if document.prompt:
             extra.append(("document_prompt", document.prompt))
-        if self._model.max_active_dims is not None:
-            extra.append(("max_active_dims", str(self._model.max_active_dims)))
+        if self.model.max_active_dims is not None:
+            extra.append(("max_active_dims", str(self.model.max_active_dims)))
         return Fingerprint(
             kind=self.kind,
             model=model,
@@ -119,46 +89,13 @@ class SparseScorer:
             scores[at] = inner(queries[query], documents[document])
         return scores
 
-    def lengths(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> np.ndarray:
-        """Tokens (n,) int64 of each pair, both texts together: prompts counted, each cut at its maximum length."""
-        counts = np.zeros(len(texts), dtype=np.int64)
-        for side, limit in self._counts(texts):
-            counts += side if limit is None else np.minimum(side, limit)
-        return counts
-
-    def truncated(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> int:
-        """How many of the pairs have a text with more tokens than its maximum length."""
-        over = np.zeros(len(texts), dtype=bool)
-        for counts, limit in self._counts(texts):
-            over |= counts > (np.iinfo(np.int64).max if limit is None else limit)
-        return int(over.sum())
-
-    def _counts(self, texts: Sequence[str]) -> list[tuple[np.ndarray, int | None]]:
-        """For each side, tokens (n,) int64 of its texts, uncut, and where they are cut."""
-        sides = zip(*map(split_pair, texts), strict=True) if len(texts) else ((), ())
-        found = []
-        for role, side_texts in zip(_ROLES, sides, strict=True):
-            found.append((self._token_counts(side_texts, role), self._sides[role].max_length))
-        return found
-
-    def _token_counts(self, texts: Sequence[str], role: Role) -> np.ndarray:
-        side = self._sides[role]
-        whole = [side.prompt + text for text in texts]
-        if side.counter is not None:
-            return side.counter.texts(whole, special_tokens=side.special_tokens)
-        if not whole:
-            return np.zeros(0, dtype=np.int64)
-        slow: Any = modules_for(self._model, role)[0].tokenizer  # one in Python
-        encoded = slow(whole, truncation=False, add_special_tokens=side.special_tokens)["input_ids"]
-        return np.array([len(ids) for ids in encoded], dtype=np.int64)
-
     def _vectors(self, texts: Sequence[str], role: Role) -> dict[str, Sparse]:
         """The vector of each distinct text; those that the cache lacks are encoded, in batches of like length."""
         found = {text: self._cache.get(role, text) for text in texts}
         missing = [text for text, vector in found.items() if vector is None]
         if missing:
-            limit = self._sides[role].max_length
-            counts = self._token_counts(missing, role)
+            limit = self.sides[role].max_length
+            counts = self.token_counts(missing, role)
             for batch in batches_by_length(counts if limit is None else np.minimum(counts, limit), _TOKENS):
                 chosen = [missing[i] for i in batch]
                 for text, vector in zip(chosen, self._forward(chosen, role), strict=True):
@@ -171,7 +108,7 @@ class SparseScorer:
         import torch
         from sentence_transformers.util import select_max_active_dims
 
-        model, side = self._model, self._sides[role]
+        model, side = self.model, self.sides[role]
         kept = model.max_active_dims
         more = {} if kept is None else {"max_active_dims": kept}
         # What SparseEncoder.encode does, less its sorting, splitting and per-row tensors.
@@ -232,19 +169,11 @@ def _compares_by_cosine(spec: ScorerSpec, model: SparseEncoder) -> bool:
     return name == "cosine"
 
 
-def _side(spec: ScorerSpec, model: SparseEncoder, role: Role) -> _Side:
+def _side(spec: ScorerSpec, model: SparseEncoder, role: Role) -> Side:
     from sentence_transformers.sentence_transformer.modules import Transformer
 
     transformer = isinstance(modules_for(model, role)[0], Transformer)
     declared = declared_length(model, role)
     asked = spec.max_length if transformer else None  # a table of weights by word reads texts as they are
     holds, cut = held_length(asked, declared, longest_length(model, role) or None, where=spec.model)
-    given: str | None = getattr(spec.prompts, role)
-    tokenizer = backend_tokenizer(model, role)
-    return _Side(
-        prompt=declared_prompt(model, role)[0] if given is None else given,
-        max_length=holds,
-        cut=cut,
-        counter=None if tokenizer is None else TokenCounter(tokenizer),
-        special_tokens=transformer,
-    )
+    return side(spec, model, role, holds=holds, cut=cut, special_tokens=transformer)

@@ -11,15 +11,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..students.tokens import Tokens
 from ..teachers.blocks import Tap
 from .passes import Pass, Values
+
+
+class Texts(Protocol):
+    """Texts in a ranker's own form."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: np.ndarray) -> Any:
+        """These texts."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,8 @@ class ReadTexts:
         rows: `(n,)` their numbers, sorted.
     """
 
-    queries: Tokens
-    documents: Tokens
+    queries: Texts
+    documents: Texts
     rows: np.ndarray
 
 
@@ -49,8 +57,8 @@ class Asked:
         taps: where it is read on the way, without repetition.
     """
 
-    queries: Tokens
-    documents: Tokens
+    queries: Any
+    documents: Any
     rows: np.ndarray
     columns: np.ndarray
     taps: tuple[Tap, ...]

@@ -114,10 +114,11 @@ def teach(
     resume: bool = False,
     signals: str | Path | None = None,
 ) -> Taught:
-    """Train a teacher that reads a query and a document together, or a generator, on the judgments of a collection.
+    """Train a teacher, or a generator of queries, on the judgments of a collection.
 
     Args:
-        kind: `cross-encoder`, `dual-pooled`, or `generator`, which writes a query for a document and mines nothing.
+        kind: `cross-encoder`, `dual-pooled`, `dual-encoder`, `late-interaction`, or `generator`, which writes a query
+            for a document and mines nothing.
         collection: a folder, `hf:NAME` or `ir_datasets:NAME`, with judgments.
         base: the encoder (or, for a generator, the sequence-to-sequence model) to start from: an id or a folder.
         out: the folder of the run; new, or empty.
@@ -125,7 +126,7 @@ def teach(
         negatives: how many of a list (None: 7).
         depth: mined documents of a query (None: 100).
         miner: models of vectors, or `bm25` (None: the base where it is one, else `bm25`).
-        max_length: tokens of a pair (None: 128).
+        max_length: tokens of a pair, or of a document where texts are read apart (None: 128).
         settings: any other key by its dotted path, e.g. `{"training.epochs": 2, "positives": 1}`.
         resume: go on with the run in `out`; what is not given is as it was.
         signals: folder of the signal store; None: POTSTILL_HOME or the user's cache.

@@ -27,7 +27,9 @@ Miner = Annotated[
     list[str] | None,
     typer.Option("--miner", help="A model of vectors, or bm25; repeatable. Default: the base, else bm25."),
 ]
-MaxLength = Annotated[int | None, typer.Option("--max-length", help="Tokens of a pair; default: 128.")]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", help="Tokens of a pair, or of a document; default: 128.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Any other key, e.g. training.epochs=2 or positives=1."),
@@ -42,11 +44,13 @@ Signals = Annotated[
 RANKERS = {
     "cross-encoder": "Train a cross-encoder; OUT/model loads as sentence_transformers.CrossEncoder.",
     "dual-pooled": "Train a cross-encoder that gives a vector for each side of a pair.",
+    "dual-encoder": "Train a model of one vector a text; OUT/model loads as sentence_transformers.SentenceTransformer.",
+    "late-interaction": "Train a model of one vector a token (ColBERT); OUT/model loads as MultiVectorEncoder.",
 }
 
 
 def _ranker(kind: str, what: str) -> None:
-    """Add the command that teaches one kind of reader of pairs."""
+    """Add the command that teaches one kind of teacher."""
 
     @teach_app.command(kind, help=what)
     def command(

@@ -12,6 +12,7 @@ from potstill.pipeline.teach import teach
 from potstill.recipe import TeachSpec, load_spec
 
 KINDS = ("cross-encoder", "dual-pooled")
+APART = ("dual-encoder", "late-interaction")
 QUICK = (
     "max_length=48",
     "rerank=20",
@@ -35,7 +36,8 @@ def taught(
 
 def bytes_of(out: Path) -> dict[str, bytes]:
     """Every file of the model, and all weights that training ended with."""
-    return {path.name: path.read_bytes() for path in (out / "model").iterdir()}
+    model = out / "model"
+    return {str(path.relative_to(model)): path.read_bytes() for path in model.rglob("*") if path.is_file()}
 
 
 def weights(out: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from teaching_toys import KINDS, bytes_of, lines_of, taught
+from teaching_toys import APART, KINDS, bytes_of, lines_of, taught
 
 from potstill.errors import InputError, Interrupted
 from potstill.training.loop import _Loop
@@ -49,7 +49,7 @@ def whole(tmp_path_factory, judged: Path, tiny_encoder: Path, signals: Path):
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *APART])
 @pytest.mark.parametrize("step", [0, 5, 9])
 def test_a_run_killed_anywhere_ends_in_the_same_bytes(
     tmp_path, monkeypatch, capsys, whole, judged, tiny_encoder, signals, kind, step

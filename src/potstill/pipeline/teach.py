@@ -1,4 +1,4 @@
-"""Teach: judged pairs in, a teacher that reads pairs out."""
+"""Teach: judged pairs in, a teacher out that reads pairs or encodes texts apart."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import Any
 from ..errors import InputError
 from ..progress import say
 from ..recipe import TeachSpec
+from ..teaching.contrastive import ContrastiveTask
+from ..teaching.lists import TeachingSet
 from ..teaching.listwise import ListwiseTask
 from ..teaching.material import gather
-from ..teaching.rankers import untrained
+from ..teaching.rankers import Ranker, untrained
+from ..teaching.retrievers import untrained_retriever
 from ..training.loop import learn
+from ..training.trainable import Trainable
 from .mined_lists import mine_lists
 from .runfolder import Record, claimed
 from .teach_record import MODEL, NONE_BETTER, RECORD, SPEC, about, identity, opened, validations
 
 
 def teach(spec: TeachSpec, out: Path, *, resume: bool = False, signals: Path | None = None) -> dict[str, Any]:
-    """Train a teacher of pairs on the judgments of a collection.
+    """Train a teacher on the judgments of a collection.
 
     Writes into `out`: `teach.yaml`, `metrics.jsonl`, `checkpoints/`, `model/` and `teach.json`.
 
@@ -40,7 +44,7 @@ def teach(spec: TeachSpec, out: Path, *, resume: bool = False, signals: Path | N
         record = Record(out, spec.training.seed, RECORD)
         collection, judged = opened(spec)
         with record.timed("model"):
-            ranker = untrained(spec)
+            ranker = untrained_retriever(spec) if spec.apart else untrained(spec)
         with record.timed("mining"):
             mined = mine_lists(collection, judged, spec, signals)
         with record.timed("lists"):
@@ -60,7 +64,7 @@ def teach(spec: TeachSpec, out: Path, *, resume: bool = False, signals: Path | N
         record.data["miners"] = list(mined.miners)
         record.data["mined"] = [asdict(provenance) for provenance in mined.negatives.provenance]
         record.data["lists"] = material.counts
-        task = ListwiseTask(ranker)
+        task: Trainable[TeachingSet] = ListwiseTask(ranker) if isinstance(ranker, Ranker) else ContrastiveTask(ranker)
         with record.timed("training"):
             result = learn(
                 task,

@@ -36,7 +36,7 @@ class _Taught(Strict):
 
 
 class TeachSpec(_Taught):
-    """A teacher that reads a query and a document together, trained on judged pairs.
+    """A teacher trained on judged pairs: one that reads a query and a document together, or encodes them apart.
 
     `miner`: what finds negatives and the lists that validate: models of vectors (ids or folders), `bm25`, or both in
     turn; none: the base where it is a model of vectors, else `bm25`. A list is a positive and `negatives` of the best
@@ -49,9 +49,14 @@ class TeachSpec(_Taught):
     are multiplied by before the softmax of training; it is learned from there on) and `damping` (nats taken off
     attention between the two texts at the start, so that the teacher begins as the bi-encoder it is made from; null:
     the plain joint pass) belong to dual-pooled teachers.
+
+    Dual encoders and late-interaction teachers are trained against all documents of the batch. `max_length` is that of
+    a document there (and of a dual encoder's query), `query_length` what late interaction fills up every query to;
+    `scale` is fixed, None: 20 for unit vectors, 1 for late interaction, as published; `layers` keeps some of the base's
+    layers alone, and `width` projects late interaction's vectors (None: they stay as wide as the base's).
     """
 
-    kind: Literal["cross-encoder", "dual-pooled"]
+    kind: Literal["cross-encoder", "dual-pooled", "dual-encoder", "late-interaction"]
     collection: str
     base: str
     revision: str | None = None
@@ -70,6 +75,14 @@ class TeachSpec(_Taught):
     normalize: bool = True
     scale: float | None = Field(default=None, gt=0)
     damping: float | None = Field(default=3.0, ge=0)
+    query_length: int = Field(default=32, ge=4)
+    layers: tuple[int, ...] | None = None
+    width: int | None = Field(default=None, ge=8)
+
+    @property
+    def apart(self) -> bool:
+        """Whether the two texts are encoded apart."""
+        return self.kind in ("dual-encoder", "late-interaction")
 
 
 class TeachGeneratorSpec(_Taught):

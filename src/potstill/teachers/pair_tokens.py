@@ -41,6 +41,33 @@ class PairIds:
         return len(self.ids)
 
 
+def bare_backend(tokenizer: Any) -> Any:
+    """A copy of a transformers tokenizer's `tokenizers.Tokenizer` that neither cuts nor pads.
+
+    Raises:
+        InputError: it has no fast form.
+    """
+    import tokenizers
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise InputError(
+            "the model has no fast tokenizer, which joining pairs needs",
+            where=str(getattr(tokenizer, "name_or_path", "")) or None,
+            fix="save its tokenizer as tokenizer.json, or give another model",
+        )
+    copy = tokenizers.Tokenizer.from_str(backend.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def bare_ids(backend: Any, texts: Sequence[str]) -> list[np.ndarray]:
+    """Token ids (int32) of each text, without special tokens; lone surrogates are read as question marks."""
+    encoded = backend.encode_batch_fast([whole(text) for text in texts], add_special_tokens=False)
+    return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
+
+
 class PairTokenizer:
     """Joins pairs for one model.
 
@@ -54,18 +81,7 @@ class PairTokenizer:
     """
 
     def __init__(self, tokenizer: Any, max_length: int, *, apart: bool = False) -> None:
-        import tokenizers
-
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if not isinstance(backend, tokenizers.Tokenizer):
-            raise InputError(
-                "the model has no fast tokenizer, which joining pairs needs",
-                where=str(getattr(tokenizer, "name_or_path", "")) or None,
-                fix="save its tokenizer as tokenizer.json, or give another model",
-            )
-        self._backend = tokenizers.Tokenizer.from_str(backend.to_str())
-        self._backend.no_truncation()
-        self._backend.no_padding()
+        self._backend = bare_backend(tokenizer)
         self.max_length, self.pad = max_length, int(tokenizer.pad_token_id or 0)
         self.takes_types = "token_type_ids" in tokenizer.model_input_names
         self.apart = apart
@@ -80,8 +96,7 @@ class PairTokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids (int32) of each text, without special tokens, uncut; lone surrogates are read as question marks."""
-        encoded = self._backend.encode_batch_fast([whole(text) for text in texts], add_special_tokens=False)
-        return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
+        return bare_ids(self._backend, texts)
 
     def fitted(self, queries: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many tokens (n,) of queries and documents of these lengths (n,) are kept in a pair."""

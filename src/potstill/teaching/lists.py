@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class TeachingSet:
     Args:
         queries: tokens of the queries, without special ones.
         documents: tokens of all documents in question, likewise.
-        pairs: joins them.
+        pairs: the `PairTokenizer` that joins them, or the `ApartTokenizer` of texts that are read apart.
         positives: `(p, 2)` (query, document), in any order.
         negatives: `(q, c)` mined documents of each query, -1 where there are fewer; none is a positive of its query.
         count: negatives of a list.
@@ -43,7 +44,7 @@ class TeachingSet:
 
     queries: Tokens
     documents: Tokens
-    pairs: PairTokenizer
+    pairs: Any
     positives: np.ndarray
     negatives: np.ndarray
     count: int

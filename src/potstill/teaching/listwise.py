@@ -36,6 +36,11 @@ class ListwiseTask(Trainable[TeachingSet]):
         self.ranker = ranker
 
     @property
+    def model(self) -> Ranker:
+        """What is trained."""
+        return self.ranker
+
+    @property
     def kind(self) -> str:
         """The ranker's."""
         return self.ranker.kind
@@ -76,12 +81,13 @@ class ListwiseTask(Trainable[TeachingSet]):
         rows = tokens_digest(data.queries, data.documents)
         return {
             "tokens": rows,
-            "pairs": _digest(data.positives, data.negatives),
+            "pairs": rows_digest(data.positives, data.negatives),
             "model": self.kind,
         }
 
 
-def _digest(*arrays: np.ndarray) -> str:
+def rows_digest(*arrays: np.ndarray) -> str:
+    """Digest of arrays of rows, shapes included."""
     import hashlib
 
     said = hashlib.blake2b(digest_size=16)

@@ -13,6 +13,8 @@ from ..recipe import TeachSpec
 from ..students.tokens import Tokens
 from ..teachers.pair_tokens import PairTokenizer
 from ..texts import digest
+from .apart import ApartTokenizer
+from .contrastive import RetrieverValidation
 from .judged import Judged, forbidden
 from .lists import TeachingSet
 from .validation import Validation
@@ -61,7 +63,7 @@ def gather(
     lists: Candidates,
     met: np.ndarray | None,
     spec: TeachSpec,
-    pairs: PairTokenizer,
+    pairs: PairTokenizer | ApartTokenizer,
 ) -> Material:
     """Read the documents in question once, and put everything under rows of its own.
 
@@ -115,7 +117,8 @@ def gather(
         most=spec.lists,
         seed=spec.training.seed,
     )
-    validation = Validation(
+    kind = RetrieverValidation if spec.apart else Validation
+    validation = kind(
         held_out,
         _packed(pairs.ids([collection.queries[query] for query in held_out])),
         texts.tokens,
@@ -159,7 +162,7 @@ class _Texts:
         return np.where(rows < 0, -1, np.searchsorted(self.rows, rows))
 
 
-def _read(collection: Collection, pairs: PairTokenizer, rows: np.ndarray) -> _Texts:
+def _read(collection: Collection, pairs: PairTokenizer | ApartTokenizer, rows: np.ndarray) -> _Texts:
     wanted = set(rows.tolist())
     ids: list[np.ndarray] = []
     names: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,7 @@ from ..errors import PotstillError
 from ..evaluation import measure
 from ..evaluation.measures import mean
 from ..students.tokens import Tokens
-from ..teachers.pair_tokens import PairTokenizer
 from .lists import joined
-from .listwise import ListwiseTask
-from .rankers import Ranker
 
 MEASURES = ("nDCG@10", "RR@10")
 _BATCH_TOKENS = 16_384
@@ -40,18 +38,18 @@ class Validation:
     ids: Sequence[str]
     queries: Tokens
     documents: Tokens
-    pairs: PairTokenizer
+    pairs: Any
     candidates: np.ndarray
     names: Sequence[str]
     grades: Mapping[str, Mapping[str, int]]
     bf16: bool = False
 
-    def __call__(self, task: ListwiseTask) -> dict[str, float]:
+    def __call__(self, task: Any) -> dict[str, float]:
         """Measures by name; `score` decides."""
-        measures = self.of(self.logits(task.ranker))
+        measures = self.of(self.logits(task.model))
         return measures | {"score": measures["nDCG@10"]}
 
-    def logits(self, ranker: Ranker) -> np.ndarray:
+    def logits(self, ranker: Any) -> np.ndarray:
         """`(n, c)` float32, -inf where there is no candidate."""
         there = self.candidates >= 0
         query, _ = np.nonzero(there)

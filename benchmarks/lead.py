@@ -1,6 +1,6 @@
 """LEAD's ladder for three kinds of teacher: contrastive, + response, + layers, + re-weighting, a fixed map.
 
-    POTSTILL_DATA=DIR python benchmarks/lead.py grid  [--collections nfcorpus] [--teachers ...] [--seeds 0 1 2] [--jobs N]
+    POTSTILL_DATA=DIR python benchmarks/lead.py grid  [--collections nfcorpus] [--seeds 0 1 2] [--jobs 1]
     python benchmarks/lead.py tests
     POTSTILL_DATA=DIR python benchmarks/lead.py time  [--updates 30]
 
@@ -23,8 +23,11 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +59,7 @@ PAIRS = [*LADDER, (ADAPTIVE, FIRST), (ADAPTIVE, AGREEMENT), (ADAPTIVE, FADING), 
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["grid", "cell", "teach", "tests", "time"])
+    parser.add_argument("part", choices=["grid", "work", "teach", "tests", "time"])
     parser.add_argument("--collections", nargs="+", default=["nfcorpus"])
     parser.add_argument("--teachers", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--arms", nargs="+", choices=[*ARMS, *MORE], default=list(ARMS))
@@ -68,20 +71,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     if given.part == "teach":
-        teach(given.collections[0], given.teachers[0] if given.arms != [CONTRASTIVE] else "student", given.work)
-    elif given.part == "cell":
-        one = (given.collections[0], given.teachers[0], given.arms[0], given.seeds[0])
-        distil(*one, given.updates, given.work)
-    elif given.part == "grid":
-        Grid(given).run()
+        teach(given.collections[0], "student" if given.arms == [CONTRASTIVE] else given.teachers[0], given.work)
     elif given.part == "tests":
         tests(given.results)
-    else:
+    elif given.part == "time":
         timed(given.collections[0], given.updates if given.updates < 2000 else 30, given.work, given.results)
+    else:
+        grid = Grid(given)
+        grid.run() if given.part == "grid" else grid.work()
 
 
 class Grid:
-    """All cells, a few at a time, each in a process of its own."""
+    """All cells, shared out to processes that each take the next one that nobody has begun."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.started = given, time.monotonic()
@@ -92,60 +93,85 @@ class Grid:
         """Teachers first, then what is missing of the grid."""
         given = self.given
         for collection in given.collections:
-            whom = [kind for kind in ("student", *KINDS) if kind == "student" or kind in (*given.teachers, KINDS[0])]
+            whom = ["student", *(kind for kind in KINDS if kind in (*given.teachers, KINDS[0]))]
             with ThreadPoolExecutor(given.jobs) as pool:
-                list(pool.map(lambda kind: self._teach(collection, kind), whom))  # noqa: B023
-            with ThreadPoolExecutor(given.jobs) as pool:
-                waiting = {pool.submit(self._cell, *one): one for one in self._missing(collection)}
-                for done in as_completed(waiting):
-                    self._keep(*waiting[done], done.result())
+                list(pool.map(partial(self._teach, collection), whom))
+        for claim in given.work.glob("*/cells/*.claim"):  # of a grid that was stopped
+            claim.unlink()
+        more = ["--collections", *given.collections, "--teachers", *given.teachers, "--arms", *given.arms]
+        more += ["--seeds", *map(str, given.seeds), "--updates", str(given.updates)]
+        more += ["--until", str(given.until - (time.monotonic() - self.started)), "--results", str(given.results)]
+        workers = [self._start("work", more, f"worker {number}") for number in range(given.jobs)]
+        while any(worker.poll() is None for worker in workers):
+            time.sleep(5)
+            self.collect()
+        self.collect()
 
-    def _missing(self, collection: str) -> Iterator[tuple[str, str, str, int]]:
-        for seed in self.given.seeds:
-            for arm in self.given.arms:
-                for kind in self.given.teachers:
-                    if arm == CONTRASTIVE and kind == "late-interaction":
-                        continue  # it listens to no teacher: the cell of the dual encoder is the same
-                    if not self.cells.has(collection=collection, arm=f"{kind}: {arm}", seed=seed, measure=MEASURE):
-                        yield collection, kind, arm, seed
+    def work(self) -> None:
+        """Cells one after another, until none is left or the time is up."""
+        given = self.given
+        for one in self.wanted():
+            path = run_of(given.work, *one)
+            claim = path.with_name(path.name + ".claim")
+            claim.parent.mkdir(parents=True, exist_ok=True)
+            if time.monotonic() - self.started > given.until or (path / "cell.json").is_file():
+                continue
+            try:
+                os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                continue
+            began = time.monotonic()
+            try:
+                distil(*one, given.updates, given.work)
+            except Exception:  # the others are not to be lost
+                traceback.print_exc()
+                continue
+            print(f"cell {', '.join(map(str, one))}: {time.monotonic() - began:.0f} s", flush=True)
+
+    def wanted(self) -> Iterator[tuple[str, str, str, int]]:
+        """The cells that have no result yet, the most telling first."""
+        given = self.given
+        for collection, seed, arm, kind in product(given.collections, given.seeds, given.arms, given.teachers):
+            if arm == CONTRASTIVE and kind == "late-interaction":
+                continue  # it listens to no teacher: the cell of the dual encoder is the same
+            if arm in MORE and arm != JOINT and kind != KINDS[0]:
+                continue
+            if not self.cells.has(collection=collection, arm=f"{kind}: {arm}", seed=seed, measure=MEASURE):
+                yield collection, kind, arm, seed
+
+    def collect(self) -> None:
+        """Put the cells that are done into the results."""
+        from potstill.atomic import write_json
+
+        for one in list(self.wanted()):
+            path = run_of(self.given.work, *one) / "cell.json"
+            if not path.is_file():
+                continue
+            collection, kind, arm, seed = one
+            found, name = json.loads(path.read_text(encoding="utf-8")), f"{kind}: {arm}"
+            rows = [cell(collection, name, seed, measure, **value) for measure, value in found["values"].items()]
+            for system, value in found["teachers"].items():
+                rows.append(cell(collection, system, None, MEASURE, **value))
+            held = json.loads(self.queries.read_text(encoding="utf-8")) if self.queries.exists() else {}
+            held.setdefault(collection, {}).setdefault(name, {})[str(seed)] = found["queries"]
+            write_json(self.queries, held)
+            self.cells.add(rows)
+            print(f"{collection}, {name}, seed {seed}: {found['values'][MEASURE]['value']:.4f}", flush=True)
 
     def _teach(self, collection: str, kind: str) -> None:
         if (self.given.work / collection / kind / "teach.json").is_file():
             return
         more = ["--teachers", kind] if kind != "student" else ["--arms", CONTRASTIVE]
-        self._call("teach", collection, kind, more)
-        if not (self.given.work / collection / kind / "teach.json").is_file():
-            sys.exit(f"{kind} could not be taught")
-
-    def _cell(self, collection: str, kind: str, arm: str, seed: int) -> dict[str, Any] | None:
-        if time.monotonic() - self.started > self.given.until:
-            return None
-        more = ["--teachers", kind, "--arms", arm, "--seeds", str(seed), "--updates", str(self.given.updates)]
-        self._call("cell", collection, f"{kind}, {arm}, seed {seed}", more)
-        path = run_of(self.given.work, collection, kind, arm, seed)
-        return json.loads((path / "cell.json").read_text(encoding="utf-8")) if (path / "cell.json").is_file() else None
-
-    def _call(self, part: str, collection: str, what: str, more: list[str]) -> None:
         began = time.monotonic()
-        command = [sys.executable, __file__, part, "--collections", collection, "--work", str(self.given.work), *more]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        seconds = time.monotonic() - began
-        tail = "" if done.returncode == 0 else f"\n{done.stderr[-1500:]}"
-        print(f"{collection}, {what}: {seconds:.0f} s, exit {done.returncode}{tail}", flush=True)
+        if self._start("teach", ["--collections", collection, *more], f"teach {kind}").wait():
+            sys.exit(f"{collection}: {kind} could not be taught: see {self.given.work}/teach-{kind}.log")
+        print(f"{collection}, {kind} taught: {time.monotonic() - began:.0f} s", flush=True)
 
-    def _keep(self, collection: str, kind: str, arm: str, seed: int, found: dict[str, Any] | None) -> None:
-        from potstill.atomic import write_json
-
-        if found is None:
-            return
-        name = f"{kind}: {arm}"
-        rows = [cell(collection, name, seed, measure, **value) for measure, value in found["values"].items()]
-        for system, value in found["teachers"].items():
-            rows.append(cell(collection, system, None, MEASURE, **value))
-        held = json.loads(self.queries.read_text(encoding="utf-8")) if self.queries.exists() else {}
-        held.setdefault(collection, {}).setdefault(name, {})[str(seed)] = found["queries"]
-        write_json(self.queries, held)
-        self.cells.add(rows)
+    def _start(self, part: str, more: list[str], what: str) -> subprocess.Popen[bytes]:
+        self.given.work.mkdir(parents=True, exist_ok=True)
+        log = (self.given.work / f"{what.replace(' ', '-')}.log").open("ab")
+        command = [sys.executable, __file__, part, "--work", str(self.given.work), *more]
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def teach(collection: str, kind: str, work: Path) -> None:
@@ -159,7 +185,7 @@ def teach(collection: str, kind: str, work: Path) -> None:
         "training.max_texts_per_batch": QUERIES,
         "training.tokens_per_batch": 100_000,
         "training.learning_rate": 5e-5,
-        "training.epochs": 3,
+        "training.epochs": 1,
         "training.validate_every": 200,
         "training.patience": 10,
     }
@@ -176,8 +202,6 @@ def distil(collection: str, kind: str, arm: str, seed: int, updates: int, work: 
     from potstill.recipe import load_recipe
 
     run = run_of(work, collection, kind, arm, seed)
-    if (run / "cell.json").is_file():
-        return
     settings = recipe_settings(collection, kind, arm, seed, updates, work)
     flags = {"collection": str(data() / collection), "teacher": str(work / collection / KINDS[0] / "model")}
     found = pipeline.distill(load_recipe(None, flags=flags, settings=settings), run, resume=run.exists())

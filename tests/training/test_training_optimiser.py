@@ -95,4 +95,5 @@ def test_defaults_fill_in_only_what_was_left_out():
     spec = resolved(TrainingSpec(epochs=9), "static")
     assert spec.epochs == 9
     assert spec.learning_rate == DEFAULTS["static"].learning_rate
-    assert set(DEFAULTS) == {"static", "layers", "tiny", "model", "cross-encoder", "dual-pooled", "generator"}
+    taught = {"cross-encoder", "dual-pooled", "dual-encoder", "late-interaction", "generator"}
+    assert set(DEFAULTS) == {"static", "layers", "tiny", "model", *taught}

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from .base import Strict
 from .layers import JointSpec
@@ -19,8 +19,16 @@ VECTORS = "teacher"
 """What the teacher of vectors is called where it has to be named."""
 
 
+STAGED = ("teacher", "scorers", "queries", "candidates", "objectives", "joint", "augment", "training")
+"""What a stage can change."""
+
+
 class Recipe(Strict):
-    """One whole run."""
+    """One whole run.
+
+    `stages` are run one after another, each from the student of the one before: a stage is the keys of the recipe that
+    are other in it (a group of keys is merged with the recipe's, a list takes its place).
+    """
 
     collection: str
     teacher: Annotated[TeacherSpec, BeforeValidator(short_teacher)]
@@ -37,6 +45,7 @@ class Recipe(Strict):
     training: TrainingSpec = TrainingSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     output: OutputSpec = OutputSpec()
+    stages: tuple[dict[str, Any], ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +98,35 @@ class Recipe(Strict):
             named.append(self.joint.teacher)
         return tuple(dict.fromkeys(named))
 
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        for number, stage in enumerate(self.stages):
+            foreign = [key for key in stage if key not in STAGED]
+            if foreign:
+                raise ValueError(f"stages.{number} cannot change `{foreign[0]}`; a stage has {', '.join(STAGED)}")
+        for number, _ in enumerate(self.stages):
+            try:
+                self.stage(number)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"]))
+                raise ValueError(f"stages.{number}.{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        return self
+
+    def stage(self, number: int) -> Recipe:
+        """The recipe of one stage, by itself."""
+        given = self.model_dump(mode="json", exclude={"stages"}, exclude_unset=True)
+        return Recipe.model_validate(_merged(given, self.stages[number]))
+
     def to_yaml(self) -> str:
         """The resolved recipe as YAML, all defaults written out."""
         return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
+
+
+def _merged(given: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Groups of keys merged, all else replaced."""
+    found = dict(given)
+    for key, value in other.items():
+        held = found.get(key)
+        found[key] = _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return found

@@ -51,7 +51,7 @@ def build_tower(spec: StudentSpec, teacher: VectorTeacher, texts: Texts, seed: i
 
 
 def _layers(spec: StudentSpec, anatomy: Anatomy, texts: Texts, seed: int) -> Tower:
-    from .shrink import as_module, keep_layers, narrow, trim_vocabulary
+    from .shrink import as_module, evenly, keep_layers, narrow, trim_vocabulary
 
     transformer = anatomy.transformer
     if transformer is None:
@@ -61,7 +61,10 @@ def _layers(spec: StudentSpec, anatomy: Anatomy, texts: Texts, seed: int) -> Tow
             fix="use static, tiny:2x128 or a model id",
         )
     _no_corpus(spec)
-    model, tokenizer = keep_layers(transformer.auto_model, spec.layers), transformer.tokenizer
+    chosen = spec.layers
+    if spec.share is not None:
+        chosen = evenly(int(transformer.auto_model.config.num_hidden_layers), spec.share)
+    model, tokenizer = keep_layers(transformer.auto_model, chosen), transformer.tokenizer
     if spec.vocabulary == "trimmed" or spec.vocabulary_size is not None:
         model, tokenizer, _ = trim_vocabulary(model, tokenizer, texts, spec.vocabulary_size)
     rest = [copy.deepcopy(module) for module in anatomy.modules[1:]]
@@ -91,7 +94,8 @@ def _model(spec: StudentSpec, anatomy: Anatomy, texts: Texts, seed: int) -> Towe
 
     _no_corpus(spec)
     assert spec.model is not None
-    encoder = load_sentence_encoder(spec.model, device="cpu", pooling=spec.pooling)
+    name = spec.document_model if anatomy.role == "document" and spec.document_model else spec.model
+    encoder = load_sentence_encoder(name, device="cpu", pooling=spec.pooling)
     modules = modules_for(encoder, anatomy.role)
     prompts = _declared(encoder, None)
     if isinstance(modules[0], StaticEmbedding):
@@ -101,7 +105,7 @@ def _model(spec: StudentSpec, anatomy: Anatomy, texts: Texts, seed: int) -> Towe
     if not isinstance(modules[0], Transformer):
         raise InputError(
             f"a student that starts with {type(modules[0]).__name__} is not supported",
-            where=f"student.model: {spec.model}",
+            where=f"student.model: {name}",
             fix="give a transformer or a static embedding model",
         )
     if spec.vocabulary == "trimmed" or spec.vocabulary_size is not None:

@@ -52,6 +52,12 @@ def keep_layers(model: Any, layers: Sequence[int] | None) -> Any:
     return _filled(model, config, state)
 
 
+def evenly(depth: int, share: float) -> tuple[int, ...]:
+    """That share of a model's layers (at least one), evenly spread, the top one included."""
+    count = max(1, round(depth * share))
+    return tuple(-(-(number * depth) // count) - 1 for number in range(1, count + 1))
+
+
 def narrow(model: Any, width: int) -> Any:
     """A copy of a BERT with some of its hidden numbers, heads and inner units; all else is the teacher's own weights.
 

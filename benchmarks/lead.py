@@ -2,7 +2,7 @@
 
     POTSTILL_DATA=DIR python benchmarks/lead.py grid  [--collections nfcorpus] [--seeds 0 1 2] [--jobs 1]
     python benchmarks/lead.py tests
-    POTSTILL_DATA=DIR python benchmarks/lead.py time  [--updates 30]
+    POTSTILL_DATA=DIR python benchmarks/lead.py time
 
 All begin from all-MiniLM-L6-v2: three teachers of its six layers (a dual encoder, late interaction, a cross-encoder)
 and the student, three of its layers (0, 2 and 5), are first taught contrastively on the training judgments, as LEAD
@@ -75,7 +75,7 @@ def main() -> None:
     elif given.part == "tests":
         tests(given.results)
     elif given.part == "time":
-        timed(given.collections[0], given.updates if given.updates < 2000 else 30, given.work, given.results)
+        timed(given.collections[0], min(given.updates, 40), given.work / "untaught", given.results)
     else:
         grid = Grid(given)
         grid.run() if given.part == "grid" else grid.work()
@@ -195,6 +195,19 @@ def teach(collection: str, kind: str, work: Path) -> None:
     potstill.teach(taught, data() / collection, teacher(), out=work / collection / kind, settings=settings)
 
 
+def untaught(collection: str, kind: str, work: Path) -> None:
+    """The same models before they are taught, where they are not there yet."""
+    from potstill.recipe import TeachSpec, load_spec
+    from potstill.teaching.retrievers import untrained_retriever
+
+    folder = work / collection / kind / "model"
+    if not folder.is_dir():
+        flags = {"kind": KINDS[0], "collection": str(data() / collection), "base": teacher()}
+        settings = [f"layers={list(LAYERS)}", f"max_length={LENGTH}"] if kind == "student" else ["max_length=128"]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        untrained_retriever(load_spec(TeachSpec, None, flags=flags, settings=settings)).save(folder)
+
+
 def distil(collection: str, kind: str, arm: str, seed: int, updates: int, work: Path) -> None:
     """One cell: its figures and the measure of every query, in `cell.json`."""
     from potstill import pipeline
@@ -312,72 +325,67 @@ def tests(results: Path) -> None:
 
 
 def timed(collection: str, updates: int, work: Path, results: Path) -> None:
-    """Step time and peak memory of the layer term, with stored layers, against the response term alone; interleaved."""
-    found: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
-    peaks: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
-    for seed in range(3):
-        for arm in (RESPONSE, ADAPTIVE):
-            code = f"import lead; lead.step_time({collection!r}, {arm!r}, {seed}, {updates}, {str(work)!r})"
-            done = subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
-            )
-            seconds, peak = map(float, done.stdout.split()[-2:])
-            found[arm].append(seconds)
-            peaks[arm].append(peak)
-            print(f"{arm}, round {seed}: {seconds * 1e3:.1f} ms an update, {peak:,.0f} MB more at the peak", flush=True)
-    ratios = [b / a for a, b in zip(found[RESPONSE], found[ADAPTIVE], strict=True)]
-    rows = [
-        cell(collection, "time", None, "step time ratio", statistics.median(ratios), low=min(ratios), high=max(ratios)),
-        cell(
-            collection,
-            "time",
-            None,
-            "peak memory ratio",
-            statistics.median(peaks[ADAPTIVE]) / statistics.median(peaks[RESPONSE]),
-        ),
-    ]
-    for arm in found:
-        rows.append(cell(collection, f"time: {arm}", None, "step ms", statistics.median(found[arm]) * 1e3))
-        rows.append(cell(collection, f"time: {arm}", None, "peak MB", statistics.median(peaks[arm])))
-    Cells(results / "lead.json").add(rows)
-    print(f"layers cost {statistics.median(ratios):.3f} times the step of the response alone")
-
-
-def step_time(collection: str, arm: str, seed: int, updates: int, work: str) -> None:
-    """Print the median seconds of an update, and how far memory rose above what was held before (MB)."""
+    """Step time and peak memory with the layer term (stored layers) and without, on the same batches in turn."""
     import contextlib
-    import resource
     import tempfile
 
     from potstill import pipeline
     from potstill.recipe import load_recipe
     from potstill.training import loop
+    from potstill.training.layer_terms import LayerTerm
 
-    settings = recipe_settings(collection, KINDS[0], arm, seed, updates, Path(work))
-    settings += ["training.epochs=1", "training.checkpoint_seconds=30", "training.bf16=false"]
-    taken: list[float] = []
-    before = 0
-    plain = loop._Loop._update
+    for kind in ("student", KINDS[0]):  # what an update costs does not hang on what the weights know
+        untaught(collection, kind, work)
+    settings = [*recipe_settings(collection, KINDS[0], ADAPTIVE, 0, updates, work), "training.bf16=false"]
+    seconds: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
+    peaks: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
 
     class Enough(Exception):
         pass
 
     def update(self: Any, rows: Any, factor: float) -> None:
-        nonlocal before
-        before = before or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        began = time.perf_counter()
-        plain(self, rows, factor)
-        taken.append(time.perf_counter() - began)
-        if len(taken) == updates:
+        whole = self.task.terms
+        arms = {ADAPTIVE: whole, RESPONSE: [term for term in whole if not isinstance(term, LayerTerm)]}
+        for arm in (RESPONSE, ADAPTIVE) if self.at.step % 2 else (ADAPTIVE, RESPONSE):
+            self.task.set_terms(arms[arm])
+            held, began = memory("VmRSS", reset=True), time.perf_counter()
+            batch = self.task.prepare(self.data, rows, self.at.step, 0)
+            self.task.losses(self.task(batch), batch).total.backward()
+            self.optimiser.step(factor)
+            seconds[arm].append(time.perf_counter() - began)
+            peaks[arm].append(memory("VmHWM") - held)
+        self.task.set_terms(whole)
+        self.norms, self.summed = None, 1  # nothing to log
+        if len(seconds[ADAPTIVE]) == updates:
             raise Enough
 
     loop._Loop._update = update  # type: ignore[method-assign]
-    flags = {"collection": str(data() / collection), "teacher": str(Path(work) / collection / KINDS[0] / "model")}
-    with tempfile.TemporaryDirectory() as folder:
-        with contextlib.suppress(Enough):
-            pipeline.distill(load_recipe(None, flags=flags, settings=settings), Path(folder) / "run")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(statistics.median(taken[5:]), peak / 1024)
+    flags = {"collection": str(data() / collection), "teacher": str(work / collection / KINDS[0] / "model")}
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Enough):
+        pipeline.distill(load_recipe(None, flags=flags, settings=settings), Path(folder) / "run")
+    warm = slice(4, None)
+    ratios = sorted(b / a for a, b in zip(seconds[RESPONSE][warm], seconds[ADAPTIVE][warm], strict=True))
+    low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
+    grown = statistics.median(peaks[ADAPTIVE][warm]) / statistics.median(peaks[RESPONSE][warm])
+    rows = [
+        cell(collection, "time", None, "step time ratio", statistics.median(ratios), low=low, high=high),
+        cell(collection, "time", None, "peak memory ratio", grown),
+    ]
+    for arm in seconds:
+        rows.append(cell(collection, f"time: {arm}", None, "step ms", statistics.median(seconds[arm][warm]) * 1e3))
+        rows.append(cell(collection, f"time: {arm}", None, "peak MB", statistics.median(peaks[arm][warm])))
+    Cells(results / "lead.json").add(rows)
+    for row in rows:
+        print(f"{row['arm']}, {row['measure']}: {row['value']:.3f}")
+    print(f"of the ratios of single updates, the middle 80 % lie from {low:.3f} to {high:.3f}")
+
+
+def memory(what: str, *, reset: bool = False) -> float:
+    """MB that this process holds (`VmRSS`), or held at most (`VmHWM`) since the last reset; Linux."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition(f"{what}:")[2].split()[0]) / 1024
 
 
 def data() -> Path:

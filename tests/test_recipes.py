@@ -9,7 +9,13 @@ import pytest
 
 from potstill.cli import run as cli
 from potstill.recipe import Recipe, load_recipe
-from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_dual_pooled
+from tiny import (
+    make_tiny_collection,
+    make_tiny_cross_encoder,
+    make_tiny_dual_pooled,
+    make_tiny_encoder,
+    make_tiny_late_interaction,
+)
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -33,7 +39,14 @@ def tiny_scorers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "cross-encoder": make_tiny_cross_encoder(folder / "cross-encoder"),
         "dual-pooled": make_tiny_dual_pooled(folder / "dual-pooled"),
+        "late-interaction": make_tiny_late_interaction(folder / "late-interaction"),
     }
+
+
+@pytest.fixture(scope="module")
+def deep_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of which a student of half its layers still has some to align."""
+    return make_tiny_encoder(tmp_path_factory.mktemp("recipes") / "deep", layers=4)
 
 
 def fitted(recipe: Recipe, scorers: dict[str, Path]) -> list[str]:
@@ -42,6 +55,14 @@ def fitted(recipe: Recipe, scorers: dict[str, Path]) -> list[str]:
     if recipe.scorers:
         specs = [json.loads(spec.model_dump_json()) for spec in recipe.scorers]
         smaller.append("scorers=" + json.dumps([spec | {"model": str(scorers[spec["kind"]])} for spec in specs]))
+    if any(term.layers.count for term in recipe.objectives):
+        terms = [json.loads(term.model_dump_json()) for term in recipe.objectives]
+        smaller.append(
+            "objectives=" + json.dumps([term | {"layers": {**term["layers"], "count": None}} for term in terms])
+        )
+    if recipe.stages:
+        stages = [{**stage, "training": {"epochs": 1}} for stage in recipe.stages]
+        smaller.append("stages=" + json.dumps(stages))
     if recipe.student.layers is not None:
         smaller.append("student.layers=[0, 1]")
     for key in ("width", "embedding_rank", "rank"):
@@ -57,10 +78,16 @@ def fitted(recipe: Recipe, scorers: dict[str, Path]) -> list[str]:
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_recipe_runs(
-    path: Path, tmp_path: Path, judged_collection: Path, tiny_encoder: Path, tiny_scorers: dict[str, Path]
+    path: Path,
+    tmp_path: Path,
+    judged_collection: Path,
+    tiny_encoder: Path,
+    deep_encoder: Path,
+    tiny_scorers: dict[str, Path],
 ):
     run = tmp_path / "run"
-    given = {"collection": str(judged_collection), "teacher": str(tiny_encoder)}
+    teacher = deep_encoder if path.stem.startswith("lead") else tiny_encoder
+    given = {"collection": str(judged_collection), "teacher": str(teacher)}
     settings = fitted(load_recipe(path, flags=given), tiny_scorers)
     flags = [part for key, value in given.items() for part in (f"--{key}", value)]
     sets = [part for setting in settings for part in ("--set", setting)]

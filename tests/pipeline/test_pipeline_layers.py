@@ -82,6 +82,7 @@ def test_a_dual_encoder_trained_with_its_student_is_saved_and_evaluated(tmp_path
     logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
     assert {"contrastive:one-hot(teacher)@pooled", "scores:kl@pooled", "layers:adaptive@pooled"} < set(logged[-1])
     check_evaluation(read(run / "teacher.json"))
+    assert read(run / "run.json")["told"]["teacher trained too"][0].startswith("against what it was: nDCG@10 ")
     trained = potstill.load(run / "teacher").encode_queries(["a cask of malt"])
     before = potstill.load(deep).encode_queries(["a cask of malt"])
     assert np.abs(trained - before).max() > 1e-4

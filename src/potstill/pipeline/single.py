@@ -59,6 +59,18 @@ def distill_one(
     return _Run(recipe, run, resume, signals, before, seen).go()
 
 
+def outcome(found: dict[str, Any]) -> str:
+    """One line of what an evaluation came to: the first measure and what is kept of the teacher's."""
+    kept = found.get("retention") or {}
+    if not kept:
+        return f"overlap@10 with the teacher {found['agreement']['overlap@10']['value']:.4f}"
+    name, value = next(iter(kept.items()))
+    return (
+        f"{name} {found['systems']['student'][name]:.4f}, retention {value['value']:.4f} "
+        f"({value['low']:.4f} to {value['high']:.4f})"
+    )
+
+
 class _Run:
     def __init__(
         self,
@@ -228,13 +240,14 @@ class _Run:
             self.recipe.evaluate, material.collection, teacher, material.documents, self.signals, panel
         )
         if self.recipe.joint is not None and self.recipe.joint.teacher == VECTORS:
-            assessment.of(
+            trained = assessment.of(
                 load(self.run / TEACHER),
                 own_documents=True,
                 split=self.split,
                 held_out=(material.queries.held_out, material.held_out),
                 file=self.run / f"{TEACHER}.json",
             )
+            self.tell("teacher trained too", [f"against what it was: {outcome(trained)}"])
         return assessment.of(
             load(self.run / STUDENT),
             own_documents=self.recipe.towers != "asymmetric",

@@ -11,7 +11,7 @@ from ..recipe import Recipe, StudentSpec
 from .checks import check_recipe
 from .objectives import with_defaults
 from .runfolder import RECIPE, claimed
-from .single import STUDENT, STUDENT_DOCUMENTS, distill_one
+from .single import STUDENT, STUDENT_DOCUMENTS, distill_one, outcome
 
 FOLDER = "stages"
 
@@ -49,22 +49,10 @@ def distill_stages(recipe: Recipe, run: Path, *, resume: bool, signals: Path | N
         else:
             again = resume and (folder / "checkpoints").is_dir()
             return distill_one(stage, folder, resume=again, signals=signals, before=told, seen=sorted(seen))
-        told.append(f"stage {number + 1}: {_outcome(found)}")
+        told.append(f"stage {number + 1}: {outcome(found)}")
         note = json.loads((folder / STUDENT / "potstill.json").read_text(encoding="utf-8"))
         seen |= set(note["trained_on"])
         student = StudentSpec(kind="model", model=str(folder / STUDENT), prompts=recipe.student.prompts)
         if recipe.towers == "separate":
             student = student.model_copy(update={"document_model": str(folder / STUDENT_DOCUMENTS)})
     raise AssertionError("a recipe with stages has a last one")
-
-
-def _outcome(found: dict[str, Any]) -> str:
-    """One line of what a stage came to."""
-    kept = found.get("retention") or {}
-    if not kept:
-        return f"overlap@10 with the teacher {found['agreement']['overlap@10']['value']:.4f}"
-    name, value = next(iter(kept.items()))
-    return (
-        f"{name} {found['systems']['student'][name]:.4f}, retention {value['value']:.4f} "
-        f"({value['low']:.4f} to {value['high']:.4f})"
-    )

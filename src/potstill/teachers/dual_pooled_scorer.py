@@ -15,6 +15,7 @@ from .dual_pooled import DualPooledModel, found
 from .loading import chosen_device, weights_identity
 from .scorer import PairSignal
 from .sentence_encoder import stored_numbers
+from .token_counts import TokenCounter
 
 
 class DualPooledScorer:
@@ -38,6 +39,7 @@ class DualPooledScorer:
         self._spec, self._folder = spec, found(spec.model)
         self.name = spec.name or self._folder.name
         self.model = DualPooledModel.load(self._folder, max_length=spec.max_length, dtype=spec.dtype)
+        self.counter = TokenCounter(self.model.pairs.backend)
         self._weights = weights_identity(self._folder, None)
         self.model.to(chosen_device(spec.device, where=f"scorer {self.name}", fix="leave out `device`"))
         self.dimensions: int | None = self.model.dimensions
@@ -71,12 +73,17 @@ class DualPooledScorer:
             ),
         )
 
-    def tokens(self, texts: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Token ids of the queries and of the documents of pairs, prompts before them, uncut."""
+    def sides(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The queries and the documents of pairs, prompts before them."""
         split = [split_pair(text) for text in texts]
         prompts = self._spec.prompts
-        queries = self.model.pairs.ids([(prompts.query or "") + query for query, _ in split])
-        return queries, self.model.pairs.ids([(prompts.document or "") + document for _, document in split])
+        queries = [(prompts.query or "") + query for query, _ in split]
+        return queries, [(prompts.document or "") + document for _, document in split]
+
+    def tokens(self, texts: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Token ids of the queries and of the documents of pairs, uncut."""
+        queries, documents = self.sides(texts)
+        return self.model.pairs.ids(queries), self.model.pairs.ids(documents)
 
 
 class DualPooledSource:
@@ -116,5 +123,6 @@ class DualPooledSource:
         return int(((kept_documents < documents) | (kept_queries < queries)).sum())
 
     def _counts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        queries, documents = self._scorer.tokens(texts)
-        return np.array([len(ids) for ids in queries]), np.array([len(ids) for ids in documents])
+        counter = self._scorer.counter
+        queries, documents = (counter.texts(side, special_tokens=False) for side in self._scorer.sides(texts))
+        return queries, documents

@@ -81,7 +81,7 @@ class PairTokenizer:
     """
 
     def __init__(self, tokenizer: Any, max_length: int, *, apart: bool = False) -> None:
-        self._backend = bare_backend(tokenizer)
+        self.backend = bare_backend(tokenizer)
         self.max_length, self.pad = max_length, int(tokenizer.pad_token_id or 0)
         self.takes_types = "token_type_ids" in tokenizer.model_input_names
         self.apart = apart
@@ -96,7 +96,7 @@ class PairTokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids (int32) of each text, without special tokens, uncut; lone surrogates are read as question marks."""
-        return bare_ids(self._backend, texts)
+        return bare_ids(self.backend, texts)
 
     def fitted(self, queries: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many tokens (n,) of queries and documents of these lengths (n,) are kept in a pair."""
@@ -139,7 +139,7 @@ class PairTokenizer:
 
     def _two_templates(self) -> tuple[tuple[list[int], list[int], list[int]], list[int]]:
         """The template of a single text, twice."""
-        probe = self._backend.encode("a")
+        probe = self.backend.encode("a")
         own = [place for place, sequence in enumerate(probe.sequence_ids) if sequence is not None]
         before, after = probe.ids[: own[0]], probe.ids[own[-1] + 1 :]
         self._suffix = len(after)
@@ -147,7 +147,7 @@ class PairTokenizer:
 
     def _template(self) -> tuple[tuple[list[int], list[int], list[int]], list[int]]:
         """Special ids before, between and after the two texts; and segment numbers of the five parts."""
-        probe = self._backend.encode("a", "a")
+        probe = self.backend.encode("a", "a")
         places = [0 if s is None else s + 1 for s in probe.sequence_ids]
         first, last = places.index(1), len(places) - 1 - places[::-1].index(2)
         middle = range(len(places) - places[::-1].index(1), places.index(2))

@@ -63,17 +63,22 @@ def plain(name: str, only: tuple[str, ...] = ()) -> list[str]:
     return lines
 
 
+def paired_tests(found: list[Row]) -> list[str]:
+    """Arms against arms."""
+    lines = ["| collection | pair | difference of nDCG@10 | p | seeds |", "|---|---|---|---|---|"]
+    seeds = {(r["collection"], r["arm"]): int(r["value"]) for r in found if r["measure"] == "seeds"}
+    return lines + [
+        f"| {r['collection']} | {r['arm']} | {signed(r)} | {r['p']:.4f} | {seeds[r['collection'], r['arm']]} |"
+        for r in found
+        if r["measure"] == "difference nDCG@10"
+    ]
+
+
 def embeddistill(part: str) -> list[str]:
     """One part of the EmbedDistill benchmark: `table`, `symmetric`, `students`, `reranking` or `tests`."""
     found = rows("embeddistill")
     if part == "tests":
-        lines = ["| collection | pair | difference of nDCG@10 | p | seeds |", "|---|---|---|---|---|"]
-        seeds = {(r["collection"], r["arm"]): int(r["value"]) for r in found if r["measure"] == "seeds"}
-        return lines + [
-            f"| {r['collection']} | {r['arm']} | {signed(r)} | {r['p']:.4f} | {seeds[r['collection'], r['arm']]} |"
-            for r in found
-            if r["measure"] == "difference nDCG@10"
-        ]
+        return paired_tests(found)
     if part == "reranking":
         lines = ["| system | seed | nDCG@10 | of MiniLM's own order | of cls | of dual |", "|---|---|---|---|---|---|"]
         cells = {(r["arm"], r["seed"], r["measure"]): r for r in found if r["arm"].startswith("re-ranking: ")}
@@ -110,13 +115,7 @@ def lead(part: str) -> list[str]:
     """One part of LEAD's benchmark: `ladder`, `teachers`, `tests` or `time`."""
     found = rows("lead")
     if part == "tests":
-        lines = ["| collection | pair | difference of nDCG@10 | p | seeds |", "|---|---|---|---|---|"]
-        seeds = {(r["collection"], r["arm"]): int(r["value"]) for r in found if r["measure"] == "seeds"}
-        return lines + [
-            f"| {r['collection']} | {r['arm']} | {signed(r)} | {r['p']:.4f} | {seeds[r['collection'], r['arm']]} |"
-            for r in found
-            if r["measure"] == "difference nDCG@10"
-        ]
+        return paired_tests(found)
     if part == "time":
         lines = ["| | step, ms | peak memory, MB |", "|---|---|---|"]
         held = {(r["arm"], r["measure"]): r for r in found if r["arm"].startswith("time")}

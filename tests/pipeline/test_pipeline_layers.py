@@ -22,7 +22,7 @@ JUDGED = (
     "training.max_texts_per_batch=8",
 )
 LAST = "training.select=last"
-LAYERS = {"family": "layers", "layers": {"count": 2, "redraw": 2}}
+LAYERS = {"family": "layers", "layers": {"count": 2, "redraw": 2, "place": "mean"}}
 CONTRASTIVE = {"family": "contrastive", "documents": "pooled"}
 RESPONSE = {"family": "scores", "form": "kl", "documents": "pooled"}
 
@@ -135,3 +135,27 @@ def test_what_a_trained_teacher_cannot_do_is_refused(tmp_path, judged, deep):
     assert "no objective listens to teacher" in refused(tmp_path, judged, deep, [CONTRASTIVE], joint)
     nobody = 'joint={"teacher": "nobody"}'
     assert "which is no teacher here" in refused(tmp_path, judged, deep, [RESPONSE], nobody)
+
+
+def test_a_run_encoded_in_parts_is_the_same_run(tmp_path, judged, deep, signals):
+    terms = [CONTRASTIVE, RESPONSE, LAYERS | {"form": "adaptive"}]
+    logs = []
+    for name, more in (("whole", ()), ("parts", ("training.encode_at_once=3",))):
+        run_with(tmp_path / name, judged, deep, signals, terms, LAST, *more)
+        logs.append([line for line in lines(tmp_path / name / "metrics.jsonl") if "terms" in line][-1])
+    assert logs[0]["terms"] == pytest.approx(logs[1]["terms"], rel=1e-3)
+
+
+def test_what_does_not_go_together_is_refused(tmp_path, judged, deep, reader):
+    parts, mix = "training.encode_at_once=4", "augment.mix=0.5"
+    layers = [CONTRASTIVE, LAYERS | {"form": "adaptive"}]
+    assert "not encoded in parts" in refused(tmp_path, judged, deep, layers, parts, mix)
+    plain = {"student": "static", "towers": "asymmetric"}
+    assert "no graph worth saving" in refused(tmp_path, judged, deep, ["match:l2"], parts, **plain)
+    both = [LAYERS | {"teacher": "reader"}, {"family": "match", "teacher": "reader", "role": "both"}]
+    assert "read beforehand" in refused(tmp_path, judged, deep, both, reader)
+    joint = [{"family": "scores", "form": "kl", "documents": "pooled"}]
+    unjudged = refused(tmp_path, judged, deep, joint, 'joint={"teacher": "teacher"}', "queries.judgments=null")
+    assert "none are read" in unjudged
+    listed = [{"family": "contrastive", "layers": {"count": 1}}]
+    assert "`layers` pairs blocks" in refused(tmp_path, judged, deep, listed)

@@ -102,12 +102,6 @@ class LiveCrossEncoder(Ranker):
         whole = torch.stack(held) if held else last.new_zeros(0)
         return Ranked(last.new_zeros(mask.shape).masked_scatter(mask, last), whole)
 
-    @property
-    def device(self) -> torch.device:
-        """Where it is."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
-
     def save(self, folder: Path, note: Mapping[str, Any]) -> None:
         """A folder that sentence-transformers' CrossEncoder loads."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -134,12 +134,6 @@ class LiveLateInteraction(Ranker):
         layers = [maxsim(a, b, our_mask, their_mask) for a, b in zip(our_layers, their_layers, strict=True)]
         return Ranked(last, torch.stack(layers) if layers else last.new_zeros(0))
 
-    @property
-    def device(self) -> torch.device:
-        """Where it is."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
-
     def save(self, folder: Path, note: Mapping[str, Any]) -> None:
         """A folder that sentence-transformers' MultiVectorEncoder loads."""
         folder.mkdir(parents=True, exist_ok=True)

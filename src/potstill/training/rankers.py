@@ -105,6 +105,11 @@ class Ranker(torch.nn.Module, ABC):
     def depth(self) -> int:
         """See the class."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def read(self, queries: Sequence[str], documents: Sequence[str], rows: np.ndarray) -> ReadTexts:
         """Tokenise; `rows` are the documents' numbers, sorted."""

@@ -96,7 +96,9 @@ def test_frozen_teachers_get_no_gradient_and_one_direction(folder, kind):
     task, _, batch = prepared(folder, kind, trained=False, layers={"count": 2})
     student, _, teacher, _, _, mask, _ = seen(task, batch)
     losses = task.losses(task(batch), batch)
-    assert float(list(losses.terms.values())[1].detach()) == pytest.approx(kl(teacher, student, mask), rel=2e-4, abs=1e-6)
+    assert float(list(losses.terms.values())[1].detach()) == pytest.approx(
+        kl(teacher, student, mask), rel=2e-4, abs=1e-6
+    )
     losses.total.backward()
     assert all(value.grad is None for value in task.ranked.rankers["teacher"].parameters())
     assert not any(name.startswith("ranked.") for name in task.state_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from potstill.pipeline import mined_lists
 from potstill.pipeline.mined_lists import mine_lists
 from potstill.recipe import TeacherSpec
 from potstill.teaching.judged import judged_pairs
+from potstill.teaching.material import gather
+from potstill.teaching.rankers import untrained
 
 
 @pytest.mark.parametrize(("depth", "skip"), [(7, 0), (7, 3), (100, 2)])
@@ -90,3 +93,19 @@ def test_a_base_that_mines_is_looked_up_and_opened_at_its_revision(
         with pytest.raises(OpenedError):
             mine_lists(collection, judged_pairs(collection, spec), spec, signals)
     assert asked == [("modules.json", "abc"), ("owner/base", "abc"), ("owner/other", None)]
+
+
+def test_judged_pairs_without_a_negative_are_left_out_counted_and_told(judged: Path, tiny_encoder: Path, signals: Path):
+    collection = open_collection(judged)
+    spec = spec_of("cross-encoder", judged, tiny_encoder, "within_depth=false")
+    chosen = judged_pairs(collection, spec)
+    mined = mine_lists(collection, chosen, spec, signals)
+    pairs = untrained(spec).pairs
+    whole = gather(collection, chosen, mined.negatives, mined.lists, None, spec, pairs)
+    rows = mined.negatives.rows.copy()
+    rows[0] = -1
+    less = gather(collection, chosen, replace(mined.negatives, rows=rows), mined.lists, None, spec, pairs)
+    alone = len(next(iter(chosen.train.values())))
+    assert (whole.counts["pairs_without_negatives"], less.counts["pairs_without_negatives"]) == (0, alone)
+    assert less.counts["pairs"] == whole.counts["pairs"] - alone
+    assert f"{alone} judged pairs left out: no negative was found for the query" in less.lines()

@@ -11,7 +11,7 @@ from pipeline_runs import check_evaluation, lines, quick_run, read
 
 import potstill
 from potstill.errors import InputError
-from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_encoder
+from tiny import make_tiny_collection, make_tiny_cross_encoder, make_tiny_encoder, make_tiny_tokenizer
 
 JUDGED = (
     "queries.judgments=train",
@@ -109,7 +109,7 @@ def test_a_cross_encoder_trained_with_its_student_re_ranks_beside_itself(tmp_pat
 
 def refused(tmp_path, judged, deep, objectives, *settings, **more) -> str:
     with pytest.raises(InputError) as error:
-        run_with(tmp_path / "run", judged, deep, tmp_path / "store", objectives, *settings, **more)
+        run_with(tmp_path / "refused", judged, deep, tmp_path / "store", objectives, *settings, **more)
     assert not (tmp_path / "store").exists()
     return str(error.value)
 
@@ -159,3 +159,21 @@ def test_what_does_not_go_together_is_refused(tmp_path, judged, deep, reader):
     assert "none are read" in unjudged
     listed = [{"family": "contrastive", "layers": {"count": 1}}]
     assert "`layers` pairs blocks" in refused(tmp_path, judged, deep, listed)
+
+
+def test_a_student_whose_blocks_cannot_be_told_apart_still_learns_what_needs_none(tmp_path, judged, deep, signals):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AlbertConfig, AlbertModel
+
+    sizes = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+    tokenizer = make_tiny_tokenizer()
+    albert = AlbertModel(AlbertConfig(vocab_size=len(tokenizer), num_hidden_layers=2, **sizes))
+    for part in (albert, tokenizer):
+        part.save_pretrained(tmp_path / "plain")
+    shared = SentenceTransformer(modules=[Transformer(str(tmp_path / "plain")), Pooling(32, "mean")], device="cpu")
+    shared.save_pretrained(str(tmp_path / "albert"), create_model_card=False)
+    student = {"student": str(tmp_path / "albert")}
+    check_evaluation(run_with(tmp_path / "run", judged, deep, signals, [CONTRASTIVE, RESPONSE], **student))
+    layers = [CONTRASTIVE, LAYERS | {"form": "uniform"}]
+    assert "cannot be told apart" in refused(tmp_path, judged, deep, layers, **student)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class TransformerTower(Tower):
     @property
     def depth(self) -> int:
         """Number of blocks."""
-        return self._blocks().depth
+        return self._blocks.depth
 
     def layered(self, tokens: Tokens, taps: Sequence[Tap]) -> tuple[Tensor, Tensor]:
         """Vectors `(n, d)`, and those of chosen blocks `(n, k, w)`, float32 and as they are; one pass for both."""
@@ -105,7 +106,7 @@ class TransformerTower(Tower):
         def keep(hidden: Tensor) -> Tensor:
             return torch.stack([at_place(hidden, mask, place) for place in places])
 
-        with self._blocks().taken([tap.block for tap in taps], keep) as found:
+        with self._blocks.taken([tap.block for tap in taps], keep) as found:
             vectors = self._read(ids, mask, tokens.prompt)
         layers = [found[tap.block][places.index(tap.place)] for tap in taps]
         return vectors, torch.stack(layers, dim=1).float()
@@ -150,6 +151,7 @@ class TransformerTower(Tower):
         vectors: Tensor = features["sentence_embedding"]
         return vectors.float()
 
+    @cached_property
     def _blocks(self) -> Blocks:
         return Blocks(self.model[0].auto_model)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..objectives import ScoreKL
+from ..students.tower import Tower
 from ..teachers.blocks import Tap
 from .batch import Batch, Outputs
 from .data import TrainingSet
@@ -64,7 +65,7 @@ class RankedTerms(torch.nn.Module):
         queries: np.ndarray,
         terms: Sequence[Ranking],
         *,
-        depth: int,
+        student: Tower,
         at: tuple[int, int],
     ) -> None:
         """Draw the blocks of this update and look up what they, and the live teachers, need.
@@ -74,7 +75,7 @@ class RankedTerms(torch.nn.Module):
             data: where things are.
             queries: `(q,)` query numbers of the batch.
             terms: all that compare.
-            depth: the student's blocks.
+            student: the tower whose blocks are paired.
             at: update and epoch.
         """
         device = batch.query_targets.device
@@ -83,8 +84,8 @@ class RankedTerms(torch.nn.Module):
         for number, term in enumerate(term for term in terms if isinstance(term, LayerTerm)):
             stored = None if term.teacher is not None else data.layers[term.spec.place]
             deep = stored.depth if stored is not None else self.rankers[str(term.teacher)].depth
-            student, teacher = drawn_taps(term, depth, deep, seed=self.seed + number, step=at[0])
-            ours += student
+            own, teacher = drawn_taps(term, student.depth, deep, seed=self.seed + number, step=at[0])
+            ours += own
             vectors = None
             if stored is None:
                 wanted[str(term.teacher)] += teacher
@@ -93,7 +94,7 @@ class RankedTerms(torch.nn.Module):
                 shape = (-1, stored.depth, stored.width)
                 rows = (stored.queries.gather(queries), stored.documents.gather(batch.candidates[term.name].documents))
                 vectors = tuple(torch.from_numpy(part.reshape(shape)[:, blocks]).to(device) for part in rows)
-            batch.layers[term.name] = DrawnLayers(student, teacher, vectors, term.factor(at[1]))  # type: ignore[arg-type]
+            batch.layers[term.name] = DrawnLayers(own, teacher, vectors, term.factor(at[1]))  # type: ignore[arg-type]
         batch.taps = tuple(sorted(set(ours)))
         for name, ranker in self.rankers.items():
             heard = [term for term in terms if term.teacher == name]

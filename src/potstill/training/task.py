@@ -210,7 +210,7 @@ class Task(Trainable[TrainingSet]):
         for chosen in drawn.values():
             chosen.place(wanted, batch.document_targets)
         batch.pairs = {term.name: pair_rows(term, data, queries, wanted, device) for term in listened}
-        self.ranked.prepare(batch, data, queries, self.comparing_terms, depth=self.query_tower.depth, at=(step, epoch))
+        self.ranked.prepare(batch, data, queries, self.comparing_terms, student=self.query_tower, at=(step, epoch))
         return batch
 
     def passes(self, batch: Batch) -> list[Pass]:

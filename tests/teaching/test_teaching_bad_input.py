@@ -135,6 +135,7 @@ MISTAKES: dict[str, tuple[Callable[[Desk], list[str]], str]] = {
     "no negatives": (lambda desk: desk.teach("--negatives", "0"), "negatives"),
     "no such key": (lambda desk: desk.teach("--set", "negative=3"), "did you mean `negatives`"),
     "no such training key": (lambda desk: desk.teach("--set", "training.epoch=3"), "did you mean `epochs`"),
+    "parts of lists": (lambda desk: desk.teach("--set", "training.encode_at_once=4"), "models that encode texts apart"),
     "no such miner": (lambda desk: desk.teach("--miner", str(desk.folder / "nothing")), "no such model folder"),
     "nothing to resume": (lambda desk: desk.teach("--resume"), "there is no run here"),
     "a folder in use": (a_folder_in_use, "--resume"),

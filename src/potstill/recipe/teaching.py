@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .base import Strict
 from .running import TrainingSpec
@@ -33,6 +33,14 @@ class _Taught(Strict):
     def to_yaml(self) -> str:
         """The resolved specification as YAML, all defaults written out."""
         return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
+
+
+def _whole_batches(training: TrainingSpec, kind: str) -> None:
+    if training.encode_at_once is not None:
+        raise ValueError(
+            f"training.encode_at_once is for models that encode texts apart, and a {kind} is none: lower "
+            "training.max_texts_per_batch instead"
+        )
 
 
 class TeachSpec(_Taught):
@@ -79,6 +87,12 @@ class TeachSpec(_Taught):
     layers: tuple[int, ...] | None = None
     width: int | None = Field(default=None, ge=8)
 
+    @model_validator(mode="after")
+    def _parts_suit(self) -> TeachSpec:
+        if not self.apart:
+            _whole_batches(self.training, self.kind)
+        return self
+
     @property
     def apart(self) -> bool:
         """Whether the two texts are encoded apart."""
@@ -104,3 +118,8 @@ class TeachGeneratorSpec(_Taught):
     held_out: int = Field(default=64, ge=1)
     max_input: int = Field(default=256, ge=8)
     max_output: int = Field(default=32, ge=2)
+
+    @model_validator(mode="after")
+    def _parts_suit(self) -> TeachGeneratorSpec:
+        _whole_batches(self.training, self.kind)
+        return self

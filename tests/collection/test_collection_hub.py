@@ -90,7 +90,9 @@ def test_saved_part_by_part(tmp_path: Path) -> None:
     datasets.DatasetDict({"corpus": make(DOCUMENTS)}).save_to_disk(tmp_path / "saved" / "corpus")
     make(QUERIES).save_to_disk(tmp_path / "saved" / "queries")
     datasets.DatasetDict({"test": make(JUDGMENTS)}).save_to_disk(tmp_path / "saved" / "qrels")
-    whole(open_collection(tmp_path / "saved"))
+    collection = open_collection(tmp_path / "saved")
+    whole(collection)
+    assert collection.splits == ("test",)
 
 
 def test_a_saved_data_set_alone_is_a_corpus(tmp_path: Path) -> None:

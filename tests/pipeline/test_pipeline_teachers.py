@@ -163,3 +163,4 @@ def test_nothing_judged(tmp_path: Path, corpus_only: Path, tiny_encoder: Path, s
 def test_nothing_judged_with_a_document_tower(tmp_path: Path, corpus_only: Path, tiny_encoder: Path, signals: Path):
     found = quick_run(tmp_path / "run", collection=corpus_only, teacher=tiny_encoder, signals=signals, towers="shared")
     check_run(tmp_path / "run", found, judged=False)
+    assert 0 < found["agreement"]["overlap@10"]["value"] <= 1

@@ -16,7 +16,8 @@ from potstill.recipe import ScorerSpec
 from potstill.signals import SignalStore, fill, pair_text
 from potstill.teachers import open_scorer
 from potstill.teachers.sparse import SparseScorer
-from potstill.teachers.sparse_vectors import VectorCache, inner
+from potstill.teachers.sparse_vectors import inner
+from potstill.teachers.vector_cache import VectorCache
 from tiny import make_tiny_sparse_encoder, words
 
 QUERIES = ["copper still", "the moon", "", "вода", "bread and butter and the crust of the old loaf"]

@@ -58,7 +58,7 @@ def pair_layers(
         return LayerPairs(_draw(generator, student_depth, count), _draw(generator, teacher_depth, count))
     last = tuple(range(student_depth - count, student_depth))
     if plan == "uniform":
-        return LayerPairs(_spread(student_depth, count), _spread(teacher_depth, count))
+        return LayerPairs(spread(student_depth, count), spread(teacher_depth, count))
     if plan == "last":
         return LayerPairs(last, tuple(range(teacher_depth - count, teacher_depth)))
     if plan == "skip":
@@ -71,7 +71,8 @@ def _draw(generator: random.Random, depth: int, count: int) -> tuple[int, ...]:
     return tuple(sorted(generator.sample(range(depth), count)))
 
 
-def _spread(depth: int, count: int) -> tuple[int, ...]:
+def spread(depth: int, count: int) -> tuple[int, ...]:
+    """`count` of `depth` blocks, evenly spread, the last one included."""
     return tuple(-(-(k * depth) // count) - 1 for k in range(1, count + 1))
 
 

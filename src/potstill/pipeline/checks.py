@@ -76,8 +76,7 @@ def check_live(recipe: Recipe) -> None:
             "a static student has no graph worth saving", where="training.encode_at_once", fix="leave it out"
         )
     for number, spec in enumerate(recipe.objectives):
-        listens = spec.teacher in recipe.live and spec.family in ("match", "scores")
-        if listens and spec.family == "match":
+        if spec.teacher in recipe.live and spec.family == "match":
             raise InputError(
                 f"{spec.teacher} is in the training process, and its vectors of pairs are read beforehand",
                 where=f"objectives.{number}",

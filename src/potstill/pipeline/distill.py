@@ -34,7 +34,9 @@ def distill(recipe: Recipe, run: Path, *, resume: bool = False, signals: Path | 
         InputError: something in the input is wrong; told before work starts wherever it can be seen then.
         Interrupted: Ctrl-C; `resume` goes on.
     """
-    with claimed(run, recipe if recipe.stages else with_defaults(recipe), resume=resume):
-        if not recipe.stages:
-            return distill_one(with_defaults(recipe), run, resume=resume, signals=signals)
-        return distill_stages(recipe, run, resume=resume, signals=signals)
+    if not recipe.stages:
+        recipe = with_defaults(recipe)
+    with claimed(run, recipe, resume=resume):
+        if recipe.stages:
+            return distill_stages(recipe, run, resume=resume, signals=signals)
+        return distill_one(recipe, run, resume=resume, signals=signals)

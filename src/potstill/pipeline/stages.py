@@ -38,17 +38,17 @@ def distill_stages(recipe: Recipe, run: Path, *, resume: bool, signals: Path | N
         folder = run if number == last else run / FOLDER / str(number + 1)
         stage = stage.model_copy(update={"student": student})
         say(f"stage {number + 1} of {len(stages)}")
-        found = None
-        if number < last and (folder / "run.json").is_file() and (folder / RECIPE).read_text() == stage.to_yaml():
+        more: dict[str, Any] = {"signals": signals, "before": told, "seen": sorted(seen)}
+        if number == last:
+            again = resume and (folder / "checkpoints").is_dir()
+            return distill_one(stage, folder, resume=again, **more)
+        if _done(folder, stage):
             found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
             say("stage: it is done already")
-        elif number < last:
+        else:
             again = (folder / RECIPE).is_file()
             with claimed(folder, stage, resume=again):
-                found = distill_one(stage, folder, resume=again, signals=signals, before=told, seen=sorted(seen))
-        else:
-            again = resume and (folder / "checkpoints").is_dir()
-            return distill_one(stage, folder, resume=again, signals=signals, before=told, seen=sorted(seen))
+                found = distill_one(stage, folder, resume=again, **more)
         told.append(f"stage {number + 1}: {outcome(found)}")
         note = json.loads((folder / STUDENT / "potstill.json").read_text(encoding="utf-8"))
         seen |= set(note["trained_on"])
@@ -56,3 +56,8 @@ def distill_stages(recipe: Recipe, run: Path, *, resume: bool, signals: Path | N
         if recipe.towers == "separate":
             student = student.model_copy(update={"document_model": str(folder / STUDENT_DOCUMENTS)})
     raise AssertionError("a recipe with stages has a last one")
+
+
+def _done(folder: Path, stage: Recipe) -> bool:
+    """Whether this very stage was run to its end there."""
+    return (folder / "run.json").is_file() and (folder / RECIPE).read_text(encoding="utf-8") == stage.to_yaml()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..objectives.layers import spread
 from ..progress import say
 from ..teachers.blocks import block_prefix
 from .counting import Texts, token_counts
@@ -54,8 +55,7 @@ def keep_layers(model: Any, layers: Sequence[int] | None) -> Any:
 
 def evenly(depth: int, share: float) -> tuple[int, ...]:
     """That share of a model's layers (at least one), evenly spread, the top one included."""
-    count = max(1, round(depth * share))
-    return tuple(-(-(number * depth) // count) - 1 for number in range(1, count + 1))
+    return spread(depth, max(1, round(depth * share)))
 
 
 def narrow(model: Any, width: int) -> Any:

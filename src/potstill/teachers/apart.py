@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import numpy as np
 
+from ..errors import InputError
 from ..recipe import Role, ScorerSpec
-from ..signals import split_pair
+from ..signals import batches_by_length, split_pair
 from .scorer import PairSignal, PairSource, Scorer, no_such_signal
 from .sentence_encoder import backend_tokenizer, declared_prompt, modules_for
 from .token_counts import TokenCounter
+from .vector_cache import Arrays, VectorCache
 
 ROLES: tuple[Role, Role] = ("query", "document")
 
@@ -51,12 +54,13 @@ def side(
     )
 
 
-class ApartScorer:
-    """Lengths of pairs, and what is cut of them, where each text has a limit of its own.
+class ApartScorer(ABC, Generic[Arrays]):
+    """Lengths of pairs, what is cut of them where each text has a limit of its own, and texts encoded once.
 
     Attributes:
         model: a sentence-transformers model.
         sides: by role.
+        tokens_at_once: of a forward pass.
     """
 
     recomputable: bool = True
@@ -68,6 +72,9 @@ class ApartScorer:
     bytes: int | None = None
     model: Any
     sides: dict[Role, Side]
+    tokens_at_once: int
+    _spec: ScorerSpec
+    _cache: VectorCache[Arrays]
 
     def source(self: Any, signal: PairSignal = "scores") -> PairSource:
         """Itself: it fills tables of `scores`.
@@ -102,6 +109,38 @@ class ApartScorer:
             (self.token_counts(side_texts, role), self.sides[role].max_length)
             for role, side_texts in zip(ROLES, sides, strict=True)
         ]
+
+    def vectors(self, texts: Sequence[str], role: Role) -> dict[str, Arrays]:
+        """What each distinct text is encoded to; those that the cache lacks are, in batches of like length."""
+        found = {text: self._cache.get(role, text) for text in texts}
+        missing = [text for text, arrays in found.items() if arrays is None]
+        if missing:
+            limit = self.sides[role].max_length
+            counts = self.token_counts(missing, role)
+            capped = counts if limit is None else np.minimum(counts, limit)
+            for batch in batches_by_length(capped, self.tokens_at_once):
+                chosen = [missing[i] for i in batch]
+                for text, arrays in zip(chosen, self._forward(chosen, role), strict=True):
+                    found[text] = arrays
+                    self._cache.put(role, text, arrays)
+        return {text: arrays for text, arrays in found.items() if arrays is not None}
+
+    @abstractmethod
+    def _forward(self, texts: Sequence[str], role: Role) -> list[Arrays]:
+        """One forward pass, without anything that would keep the whole batch in memory."""
+
+    def require_finite(self, finite: Sequence[bool], texts: Sequence[str], role: Role) -> None:
+        """Refuse numbers that are none.
+
+        Raises:
+            InputError: those of a text are not all finite.
+        """
+        if not all(finite):
+            raise InputError(
+                f"the model gives NaN or infinite numbers for the {role} {texts[list(finite).index(False)][:80]!r}",
+                where=self._spec.model,
+                fix="check its weights; with float16, try the scorer's `dtype: float32`",
+            )
 
     def token_counts(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Tokens (n,) int64 of texts of a role, prompt counted, uncut."""

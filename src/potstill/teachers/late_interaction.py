@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,21 +9,21 @@ import numpy as np
 
 from ..errors import InputError, MissingExtra
 from ..recipe import Role, ScorerSpec
-from ..signals import Fingerprint, batches_by_length, split_pair
+from ..signals import Fingerprint, split_pair
 from .apart import ROLES, ApartScorer, Side, side
 from .loading import held_length, load_scorer, weights_identity
 from .probing import probe
 from .sentence_encoder import declared_length, longest_length, stored_numbers
+from .vector_cache import VectorCache
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import MultiVectorEncoder
 
 _TOKENS = 8192  # a forward pass
 _CACHE_BYTES = 512 * 2**20
 
 
-class LateInteractionScorer(ApartScorer):
+class LateInteractionScorer(ApartScorer[tuple[np.ndarray]]):
     """Sums of the largest similarity of each query token with a document's, as the model was trained.
 
     What decides which tokens count is the model's own, as sentence-transformers keeps it: prompts or markers, query
@@ -33,6 +32,7 @@ class LateInteractionScorer(ApartScorer):
     """
 
     kind: str = "late-interaction"
+    tokens_at_once = _TOKENS
 
     def __init__(self, spec: ScorerSpec) -> None:
         """Load the model and try it on a few pairs.
@@ -48,8 +48,7 @@ class LateInteractionScorer(ApartScorer):
         self.mean = str(self.model.similarity_fn_name) == "meanmaxsim"
         self.sides = {role: _side(spec, self.model, role) for role in ROLES}
         self._weights = weights_identity(spec.model, spec.revision, "late-interaction")
-        self._cache: OrderedDict[tuple[Role, str], torch.Tensor] = OrderedDict()
-        self._held = 0
+        self._cache = VectorCache(_CACHE_BYTES)
         self.parameters, self.bytes = stored_numbers(list(self.model.children()))
         probe(self, spec.model, "give a model that turns a text into one vector a token")
 
@@ -86,16 +85,17 @@ class LateInteractionScorer(ApartScorer):
 
     def encode(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> np.ndarray:
         """Scores (n, 1) float32 of the pairs; encodes the texts that the cache lacks."""
+        import torch
         from sentence_transformers.util import maxsim_pairwise
 
         if not len(texts):
             return np.zeros((0, 1), dtype=np.float32)
         pairs = [split_pair(text) for text in texts]
-        queries = self._vectors([query for query, _ in pairs], "query")
-        documents = self._vectors([document for _, document in pairs], "document")
+        queries = self.vectors([query for query, _ in pairs], "query")
+        documents = self.vectors([document for _, document in pairs], "document")
         scores: np.ndarray = maxsim_pairwise(
-            [queries[query] for query, _ in pairs],
-            [documents[document] for _, document in pairs],
+            [torch.from_numpy(queries[query][0]) for query, _ in pairs],
+            [torch.from_numpy(documents[document][0]) for _, document in pairs],
             length_normalize=self.mean,
         ).numpy()
         return scores[:, None].astype(np.float32)
@@ -106,25 +106,8 @@ class LateInteractionScorer(ApartScorer):
         found: dict[str, Any] = self.model.preprocess(list(texts), prompt=one.prompt or None, task=role, **one.cut)
         return found
 
-    def _vectors(self, texts: Sequence[str], role: Role) -> dict[str, torch.Tensor]:
-        """The counted tokens' vectors of each distinct text, on the CPU."""
-        found = {text: self._cache[role, text] for text in texts if (role, text) in self._cache}
-        missing = list(dict.fromkeys(text for text in texts if text not in found))
-        limit = self.sides[role].max_length
-        counts = self.token_counts(missing, role)
-        for batch in batches_by_length(counts if limit is None else np.minimum(counts, limit), _TOKENS):
-            chosen = [missing[i] for i in batch]
-            for text, vectors in zip(chosen, self._forward(chosen, role), strict=True):
-                found[text] = self._cache[role, text] = vectors
-                self._held += vectors.numel() * vectors.element_size()
-        for text in found:
-            self._cache.move_to_end((role, text))
-        while self._held > _CACHE_BYTES and len(self._cache) > len(found):
-            _, old = self._cache.popitem(last=False)
-            self._held -= old.numel() * old.element_size()
-        return found
-
-    def _forward(self, texts: Sequence[str], role: Role) -> list[torch.Tensor]:
+    def _forward(self, texts: Sequence[str], role: Role) -> list[tuple[np.ndarray]]:
+        """One forward pass; of each text the vectors of the tokens that count."""
         import torch
 
         with torch.inference_mode():
@@ -133,13 +116,8 @@ class LateInteractionScorer(ApartScorer):
             features = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in given}
             out = self.model(features, task=role)
             vectors, mask = out["token_embeddings"].float(), out["attention_mask"].bool()
-            if not bool(vectors[mask].isfinite().all()):
-                raise InputError(
-                    f"the model gives NaN or infinite numbers for a {role}",
-                    where=self._spec.model,
-                    fix="check its weights; with float16, try the scorer's `dtype: float32`",
-                )
-            return [row[kept].cpu().clone() for row, kept in zip(vectors, mask, strict=True)]
+            self.require_finite((vectors.isfinite().all(dim=2) | ~mask).all(dim=1).tolist(), texts, role)
+            return [(row[kept].cpu().numpy().copy(),) for row, kept in zip(vectors, mask, strict=True)]
 
 
 def _loaded(spec: ScorerSpec) -> MultiVectorEncoder:

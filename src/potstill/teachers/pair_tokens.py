@@ -52,7 +52,7 @@ def bare_backend(tokenizer: Any) -> Any:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
         raise InputError(
-            "the model has no fast tokenizer, which joining pairs needs",
+            "the model has no fast tokenizer, which reading its texts one by one needs",
             where=str(getattr(tokenizer, "name_or_path", "")) or None,
             fix="save its tokenizer as tokenizer.json, or give another model",
         )

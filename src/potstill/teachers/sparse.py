@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError, MissingExtra
 from ..recipe import Role, ScorerSpec
-from ..signals import Fingerprint, batches_by_length, split_pair
+from ..signals import Fingerprint, split_pair
 from .apart import ROLES, ApartScorer, Side, side
 from .loading import held_length, load_scorer, weights_identity
 from .probing import probe
@@ -19,7 +19,8 @@ from .sentence_encoder import (
     modules_for,
     stored_numbers,
 )
-from .sparse_vectors import Sparse, VectorCache, inner
+from .sparse_vectors import Sparse, inner
+from .vector_cache import VectorCache
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -28,7 +29,7 @@ _TOKENS = 2048  # a forward pass: its logits take 4 bytes a token and vocabulary
 _CACHE_BYTES = 256 * 2**20
 
 
-class SparseScorer(ApartScorer):
+class SparseScorer(ApartScorer[Sparse]):
     """Inner products of sparse vectors (of unit length, where the model compares by cosine).
 
     Each distinct text is encoded once in a process, as long as its vector stays in the cache (256 MiB, the least
@@ -36,6 +37,7 @@ class SparseScorer(ApartScorer):
     """
 
     kind: str = "sparse"
+    tokens_at_once = _TOKENS
 
     def __init__(self, spec: ScorerSpec) -> None:
         """Load the model and try it on a few pairs.
@@ -82,26 +84,12 @@ class SparseScorer(ApartScorer):
     def encode(self, texts: Sequence[str], role: Literal["pair"] = "pair") -> np.ndarray:
         """Scores (n, 1) float32 of the pairs; encodes the texts that the cache lacks."""
         pairs = [split_pair(text) for text in texts]
-        queries = self._vectors([query for query, _ in pairs], "query")
-        documents = self._vectors([document for _, document in pairs], "document")
+        queries = self.vectors([query for query, _ in pairs], "query")
+        documents = self.vectors([document for _, document in pairs], "document")
         scores = np.empty((len(pairs), 1), dtype=np.float32)
         for at, (query, document) in enumerate(pairs):
             scores[at] = inner(queries[query], documents[document])
         return scores
-
-    def _vectors(self, texts: Sequence[str], role: Role) -> dict[str, Sparse]:
-        """The vector of each distinct text; those that the cache lacks are encoded, in batches of like length."""
-        found = {text: self._cache.get(role, text) for text in texts}
-        missing = [text for text, vector in found.items() if vector is None]
-        if missing:
-            limit = self.sides[role].max_length
-            counts = self.token_counts(missing, role)
-            for batch in batches_by_length(counts if limit is None else np.minimum(counts, limit), _TOKENS):
-                chosen = [missing[i] for i in batch]
-                for text, vector in zip(chosen, self._forward(chosen, role), strict=True):
-                    found[text] = vector
-                    self._cache.put(role, text, vector)
-        return {text: vector for text, vector in found.items() if vector is not None}
 
     def _forward(self, texts: Sequence[str], role: Role) -> list[Sparse]:
         """One forward pass; of its dense (n, vocabulary) array only the non-zero numbers are kept."""
@@ -118,13 +106,7 @@ class SparseScorer(ApartScorer):
             features = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
             dense = model(features, task=role, **more)["sentence_embedding"]
             dense = select_max_active_dims(dense, max_active_dims=kept).float()
-            finite = dense.isfinite().all(dim=1).tolist()
-            if not all(finite):
-                raise InputError(
-                    f"the model gives NaN or infinite numbers for the {role} {texts[finite.index(False)][:80]!r}",
-                    where=self._spec.model,
-                    fix="check its weights; with float16, try the scorer's `dtype: float32`",
-                )
+            self.require_finite(dense.isfinite().all(dim=1).tolist(), texts, role)
             if self._cosine:
                 dense = torch.nn.functional.normalize(dense, dim=1)
             rows, columns = dense.nonzero(as_tuple=True)

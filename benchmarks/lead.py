@@ -2,7 +2,6 @@
 
     POTSTILL_DATA=DIR python benchmarks/lead.py grid  [--collections nfcorpus] [--seeds 0 1 2] [--jobs 1]
     python benchmarks/lead.py tests
-    POTSTILL_DATA=DIR python benchmarks/lead.py time
 
 All begin from all-MiniLM-L6-v2: three teachers of its six layers (a dual encoder, late interaction, a cross-encoder)
 and the student, three of its layers (0, 2 and 5), are first taught contrastively on the training judgments, as LEAD
@@ -10,7 +9,7 @@ warms both up. Then every arm trains that same student for as many updates on 16
 negatives each, and the last weights are searched with. Nothing is chosen on the test split.
 
 Finished cells are kept in `benchmarks/results/lead.json`, the measure of each query in `lead_queries.json`: run a grid
-again to go on. `tests` compares arms, seeds averaged query by query; `time` the costs of the layer term.
+again to go on. `tests` compares arms, seeds averaged query by query. What the layer term costs: `lead_time.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import argparse
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -59,7 +57,7 @@ PAIRS = [*LADDER, (ADAPTIVE, FIRST), (ADAPTIVE, AGREEMENT), (ADAPTIVE, FADING), 
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["grid", "work", "teach", "tests", "time"])
+    parser.add_argument("part", choices=["grid", "work", "teach", "tests"])
     parser.add_argument("--collections", nargs="+", default=["nfcorpus"])
     parser.add_argument("--teachers", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--arms", nargs="+", choices=[*ARMS, *MORE], default=list(ARMS))
@@ -74,8 +72,6 @@ def main() -> None:
         teach(given.collections[0], "student" if given.arms == [CONTRASTIVE] else given.teachers[0], given.work)
     elif given.part == "tests":
         tests(given.results)
-    elif given.part == "time":
-        timed(given.collections[0], min(given.updates, 40), given.work / "untaught", given.results)
     else:
         grid = Grid(given)
         grid.run() if given.part == "grid" else grid.work()
@@ -195,19 +191,6 @@ def teach(collection: str, kind: str, work: Path) -> None:
     potstill.teach(taught, data() / collection, teacher(), out=work / collection / kind, settings=settings)
 
 
-def untaught(collection: str, kind: str, work: Path) -> None:
-    """The same models before they are taught, where they are not there yet."""
-    from potstill.recipe import TeachSpec, load_spec
-    from potstill.teaching.retrievers import untrained_retriever
-
-    folder = work / collection / kind / "model"
-    if not folder.is_dir():
-        flags = {"kind": KINDS[0], "collection": str(data() / collection), "base": teacher()}
-        settings = [f"layers={list(LAYERS)}", f"max_length={LENGTH}"] if kind == "student" else ["max_length=128"]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        untrained_retriever(load_spec(TeachSpec, None, flags=flags, settings=settings)).save(folder)
-
-
 def distil(collection: str, kind: str, arm: str, seed: int, updates: int, work: Path) -> None:
     """One cell: its figures and the measure of every query, in `cell.json`."""
     from potstill import pipeline
@@ -322,70 +305,6 @@ def tests(results: Path) -> None:
                 rows.append(cell(collection, name, None, "seeds", float(len(seeds))))
                 print(f"{collection}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}")
     cells.add(rows)
-
-
-def timed(collection: str, updates: int, work: Path, results: Path) -> None:
-    """Step time and peak memory with the layer term (stored layers) and without, on the same batches in turn."""
-    import contextlib
-    import tempfile
-
-    from potstill import pipeline
-    from potstill.recipe import load_recipe
-    from potstill.training import loop
-    from potstill.training.layer_terms import LayerTerm
-
-    for kind in ("student", KINDS[0]):  # what an update costs does not hang on what the weights know
-        untaught(collection, kind, work)
-    settings = [*recipe_settings(collection, KINDS[0], ADAPTIVE, 0, updates, work), "training.bf16=false"]
-    seconds: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
-    peaks: dict[str, list[float]] = {RESPONSE: [], ADAPTIVE: []}
-
-    class Enough(Exception):
-        pass
-
-    def update(self: Any, rows: Any, factor: float) -> None:
-        whole = self.task.terms
-        arms = {ADAPTIVE: whole, RESPONSE: [term for term in whole if not isinstance(term, LayerTerm)]}
-        for arm in (RESPONSE, ADAPTIVE) if self.at.step % 2 else (ADAPTIVE, RESPONSE):
-            self.task.set_terms(arms[arm])
-            held, began = memory("VmRSS", reset=True), time.perf_counter()
-            batch = self.task.prepare(self.data, rows, self.at.step, 0)
-            self.task.losses(self.task(batch), batch).total.backward()
-            self.optimiser.step(factor)
-            seconds[arm].append(time.perf_counter() - began)
-            peaks[arm].append(memory("VmHWM") - held)
-        self.task.set_terms(whole)
-        self.norms, self.summed = None, 1  # nothing to log
-        if len(seconds[ADAPTIVE]) == updates:
-            raise Enough
-
-    loop._Loop._update = update  # type: ignore[method-assign]
-    flags = {"collection": str(data() / collection), "teacher": str(work / collection / KINDS[0] / "model")}
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Enough):
-        pipeline.distill(load_recipe(None, flags=flags, settings=settings), Path(folder) / "run")
-    warm = slice(4, None)
-    ratios = sorted(b / a for a, b in zip(seconds[RESPONSE][warm], seconds[ADAPTIVE][warm], strict=True))
-    low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
-    grown = statistics.median(peaks[ADAPTIVE][warm]) / statistics.median(peaks[RESPONSE][warm])
-    rows = [
-        cell(collection, "time", None, "step time ratio", statistics.median(ratios), low=low, high=high),
-        cell(collection, "time", None, "peak memory ratio", grown),
-    ]
-    for arm in seconds:
-        rows.append(cell(collection, f"time: {arm}", None, "step ms", statistics.median(seconds[arm][warm]) * 1e3))
-        rows.append(cell(collection, f"time: {arm}", None, "peak MB", statistics.median(peaks[arm][warm])))
-    Cells(results / "lead.json").add(rows)
-    for row in rows:
-        print(f"{row['arm']}, {row['measure']}: {row['value']:.3f}")
-    print(f"of the ratios of single updates, the middle 80 % lie from {low:.3f} to {high:.3f}")
-
-
-def memory(what: str, *, reset: bool = False) -> float:
-    """MB that this process holds (`VmRSS`), or held at most (`VmHWM`) since the last reset; Linux."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition(f"{what}:")[2].split()[0]) / 1024
 
 
 def data() -> Path:

@@ -191,7 +191,7 @@ own, since that arm listens to no teacher. The cross-encoder's arms are restrict
 LEAD publishes it for that kind: four look-alikes teach nothing about the rest of the collection.
 """
 LEAD_TIME = """
-`POTSTILL_DATA=DIR python benchmarks/lead.py time`: the dual encoder's student of three layers with stored blocks, on 2
+`POTSTILL_DATA=DIR python benchmarks/lead_time.py`: the dual encoder's student of three layers with stored blocks, on 2
 cores, float32: each batch with the layer term and without, in turn, 36 batches.
 """
 

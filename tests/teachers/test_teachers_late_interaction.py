@@ -105,6 +105,8 @@ def test_what_is_no_whole_model_is_refused(tmp_path, model):
     plain = make_tiny_encoder(tmp_path / "plain", sentence_transformer=False)
     with pytest.raises(InputError, match=r"the projection .* is in no file and would be random numbers"):
         scorer(plain)
+    with pytest.raises(InputError, match=r"the projection .* is in no file and would be random numbers"):
+        scorer(make_tiny_encoder(tmp_path / "of single vectors"))
     with pytest.raises(InputError, match="no such model folder"):
         scorer(tmp_path / "nothing")
     with pytest.raises(InputError, match="gives scores, not pair_vectors"):

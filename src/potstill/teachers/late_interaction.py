@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +13,7 @@ from ..errors import InputError, MissingExtra
 from ..recipe import Role, ScorerSpec
 from ..signals import Fingerprint, split_pair
 from .apart import ROLES, ApartScorer, Side, side
-from .loading import held_length, load_scorer, weights_identity
+from .loading import find_model, held_length, load_scorer, weights_identity
 from .probing import probe
 from .sentence_encoder import declared_length, longest_length, stored_numbers
 from .vector_cache import VectorCache
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
 _TOKENS = 8192  # a forward pass
+_KINDS = ("MultiVectorEncoder", "ColBERT")  # as sentence-transformers and PyLate call what they save
 _CACHE_BYTES = 512 * 2**20
 
 
@@ -127,9 +130,11 @@ def _loaded(spec: ScorerSpec) -> MultiVectorEncoder:
     except ImportError:
         raise MissingExtra("sentence-transformers 6", "train") from None
     model, missing = load_scorer(MultiVectorEncoder, spec)
-    # To a plain encoder, sentence-transformers adds a projection of random numbers, to be trained.
-    made_up = {name for name, module in model.named_children() if isinstance(module, Dense)}
-    missing += [f"the projection (module {name})" for name in sorted(made_up - set(model.module_kwargs or {}))]
+    # To any other model, one of single vectors too, sentence-transformers adds a projection of random numbers, to be
+    # trained; names of modules do not tell, for the model that it converts has modules of those numbers itself.
+    projected = any(isinstance(module, Dense) for module in model.children())
+    if projected and _declared_kind(spec) not in _KINDS and "HF_ColBERT" not in _architectures(model):
+        missing.append("the projection of its token vectors")
     if missing:
         raise InputError(
             f"this is no whole late-interaction model: {missing[0]} is in no file and would be random numbers",
@@ -138,6 +143,27 @@ def _loaded(spec: ScorerSpec) -> MultiVectorEncoder:
             "encoder); `teacher` is for models of one vector a text",
         )
     return model
+
+
+def _declared_kind(spec: ScorerSpec) -> str | None:
+    """What a model was saved as, by sentence-transformers or PyLate; None: it does not say."""
+    file = "config_sentence_transformers.json"
+    name, local = find_model(spec.model)
+    try:
+        if local:
+            path = Path(name) / file
+        else:
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(name, file, revision=spec.revision))
+        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError):  # no such file, or one that sentence-transformers did not write
+        return None
+    return None if kind is None else str(kind)
+
+
+def _architectures(model: MultiVectorEncoder) -> list[str]:
+    return list(getattr(model[0].auto_model.config, "architectures", None) or ())
 
 
 def _side(spec: ScorerSpec, model: MultiVectorEncoder, role: Role) -> Side:

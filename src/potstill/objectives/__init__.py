@@ -3,7 +3,9 @@
 from .base import Alignment, Objective, Role, Signal, Term
 from .calibration import Calibration, calibrate_temperature
 from .contrastive import Contrastive
+from .contrasts import BankContrast, CrossMetric, NoiseContrast
 from .embedding import EmbeddingMatch
+from .geometry import BatchGeometry
 from .grammar import parse_objective, parse_term
 from .layers import LayerPairs, LayerRankings, pair_layers
 from .prefixes import AtPrefixes
@@ -14,14 +16,18 @@ from .voting import ListVote, MarginVote, PointVote
 __all__ = [
     "Alignment",
     "AtPrefixes",
+    "BankContrast",
     "BankRelations",
+    "BatchGeometry",
     "Calibration",
     "Contrastive",
+    "CrossMetric",
     "EmbeddingMatch",
     "LayerPairs",
     "LayerRankings",
     "ListVote",
     "MarginVote",
+    "NoiseContrast",
     "Objective",
     "OwnRelations",
     "PointVote",

@@ -40,6 +40,7 @@ def relation_cross_entropy(
     mask: Mask | None = None,
     chunk: int | None = None,
     *,
+    offsets: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Cross-entropy of softmax(teacher . bank / T_t) against softmax(student . bank / T_s): H(teacher) + KL, in nats.
@@ -55,18 +56,20 @@ def relation_cross_entropy(
         mask: (n, m) bool, True where a bank row counts, or a function that gives columns `start` to `stop` of it.
         chunk: bank rows looked at together. The batch x bank products are then never held, so that memory beyond the
             inputs does not depend on the bank's size; same value and gradient. None: all at once.
+        offsets: (m,) added to both sides' logits: log of how many rows of a larger bank each row stands for.
         reduction: "mean" over the rows that have a bank row, or "none".
 
     Returns:
         A scalar, or (n,).
     """
-    _check(student, teacher, bank, student_temperature, teacher_temperature, mask, chunk)
+    _check(student, teacher, bank, student_temperature, teacher_temperature, mask, chunk, offsets)
     if chunk is None:
         whole = mask(0, bank.shape[0]) if callable(mask) else mask
         require_mask(whole, student.shape[0], bank.shape[0])
         keys = bank.detach().to(device=student.device, dtype=torch.float32).T
-        log_teacher = _log_softmax(teacher.detach().float() @ keys / teacher_temperature, whole)
-        log_student = _log_softmax(student.float() @ keys / student_temperature, whole)
+        more = 0.0 if offsets is None else offsets.to(device=student.device, dtype=torch.float32)
+        log_teacher = _log_softmax(teacher.detach().float() @ keys / teacher_temperature + more, whole)
+        log_student = _log_softmax(student.float() @ keys / student_temperature + more, whole)
         rows = cross_entropy_rows(log_teacher, log_student, whole)
         return reduce_rows(rows, None if whole is None else whole.any(dim=-1), reduction)
     rows, counted = _Chunked.apply(  # type: ignore[no-untyped-call]
@@ -74,6 +77,7 @@ def relation_cross_entropy(
         teacher.detach().float() / teacher_temperature,
         bank.detach(),
         mask,
+        offsets,
         chunk,
     )
     return reduce_rows(rows, None if mask is None else counted, reduction)
@@ -108,11 +112,13 @@ def relation_summary(
     teacher_temperature: float,
     mask: Mask | None = None,
     chunk: int = 8192,
+    *,
+    offsets: Tensor | None = None,
 ) -> RelationSummary:
     """What to log beside the loss: teacher entropy, and whether both sides have the same first neighbour."""
-    _check(student, teacher, bank, 1.0, teacher_temperature, mask, chunk)
+    _check(student, teacher, bank, 1.0, teacher_temperature, mask, chunk, offsets)
     with torch.autocast(device_type=student.device.type, enabled=False):
-        both = _scan(student.float(), teacher.float() / teacher_temperature, bank, mask, chunk, means=False)
+        both = _scan(student.float(), teacher.float() / teacher_temperature, bank, mask, offsets, chunk, means=False)
     entropy = torch.where(both.counted, both.teacher_entropy, 0.0)
     return RelationSummary(entropy, (both.first_student == both.first_teacher) & both.counted, both.counted)
 
@@ -122,9 +128,15 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, bank: Tensor, mask: Mask | None, chunk: int
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        bank: Tensor,
+        mask: Mask | None,
+        offsets: Tensor | None,
+        chunk: int,
     ) -> tuple[Tensor, Tensor]:
-        both = _scan(student, teacher, bank, mask, chunk, means=ctx.needs_input_grad[0])
+        both = _scan(student, teacher, bank, mask, offsets, chunk, means=ctx.needs_input_grad[0])
         if both.mean_difference is not None:
             ctx.save_for_backward(both.mean_difference)
         ctx.mark_non_differentiable(both.counted)
@@ -133,7 +145,7 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (difference,) = ctx.saved_tensors
-        return gradients[0].unsqueeze(1) * difference, None, None, None, None
+        return gradients[0].unsqueeze(1) * difference, None, None, None, None, None
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,15 @@ class _Scan:
 _ABSENT = -1e30
 
 
-def _scan(student: Tensor, teacher: Tensor, bank: Tensor, mask: Mask | None, chunk: int, means: bool) -> _Scan:
+def _scan(
+    student: Tensor,
+    teacher: Tensor,
+    bank: Tensor,
+    mask: Mask | None,
+    offsets: Tensor | None,
+    chunk: int,
+    means: bool,
+) -> _Scan:
     """One pass over the bank with running maxima; both sides already divided by their temperatures.
 
     Sums are of scores less the row's running maximum, never of scores: the loss may be a thousandth of them, and
@@ -171,6 +191,8 @@ def _scan(student: Tensor, teacher: Tensor, bank: Tensor, mask: Mask | None, chu
         stop = min(start + chunk, len(bank))
         keys = bank[start:stop].to(device=device, dtype=torch.float32)
         scores = queries @ keys.T
+        if offsets is not None:
+            scores += offsets[start:stop].to(device=device, dtype=torch.float32)
         if mask is not None:
             columns = mask(start, stop) if callable(mask) else mask[:, start:stop]
             require_mask(columns, n, stop - start)
@@ -208,6 +230,7 @@ def _check(
     teacher_temperature: float,
     mask: Mask | None,
     chunk: int | None,
+    offsets: Tensor | None,
 ) -> None:
     require_shape("student", student, "n", "d")
     require_shape("teacher", teacher, *student.shape)
@@ -219,3 +242,5 @@ def _check(
     require_positive(student_temperature=student_temperature, teacher_temperature=teacher_temperature)
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, not {chunk}")
+    if offsets is not None:
+        require_shape("offsets", offsets, bank.shape[0])

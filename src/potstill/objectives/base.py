@@ -76,7 +76,7 @@ class Objective(ABC):
         """Whether a student at the minimum lives in the teacher's own space and could query its index.
 
         "always"; "frozen_documents": if the scores are taken against the teacher's own document vectors; "never": the
-        student is free to rotate.
+        student is free to rotate, or to shift.
         """
 
     @abstractmethod

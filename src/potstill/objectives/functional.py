@@ -13,8 +13,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ._contrasts import bank_contrast, noise_contrast
 from ._correlation import Correlation, score_cmkd, score_correlation, soft_ranks
 from ._covariance import covariance_match, document_root
+from ._geometry import (
+    comparative,
+    edge_graph,
+    information_flow,
+    rkd_angle,
+    rkd_distance,
+    similarity_preserving,
+    sphere_neighbours,
+)
 from ._maxsim import maxsim
 from ._relations import Mask, RelationSummary, relation_cross_entropy, relation_summary
 from ._scores import keep_wrong, margin_mse, score_mse
@@ -37,24 +47,33 @@ __all__ = [
     "MatchMetric",
     "Reduction",
     "RelationSummary",
+    "bank_contrast",
+    "comparative",
     "contrastive",
     "covariance_match",
     "document_root",
+    "edge_graph",
     "embedding_match",
+    "information_flow",
     "keep_wrong",
     "layer_kl",
     "layer_weights",
     "list_vote_weights",
     "margin_mse",
     "maxsim",
+    "noise_contrast",
     "relation_cross_entropy",
     "relation_summary",
+    "rkd_angle",
+    "rkd_distance",
     "score_cmkd",
     "score_correlation",
     "score_kl",
     "score_mse",
+    "similarity_preserving",
     "soft_ranks",
     "soft_vote_weights",
+    "sphere_neighbours",
     "vote_weights",
 ]
 

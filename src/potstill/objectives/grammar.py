@@ -14,7 +14,9 @@ from typing import Any, cast
 
 from .base import Objective, Role, Term
 from .contrastive import Contrastive
+from .contrasts import BankContrast, CrossMetric, NoiseContrast
 from .embedding import EmbeddingMatch
+from .geometry import BatchGeometry
 from .layers import LayerRankings
 from .prefixes import AtPrefixes
 from .relational import BankRelations, OwnRelations
@@ -29,6 +31,10 @@ CLASSES: tuple[type[Objective], ...] = (
     Contrastive,
     BankRelations,
     OwnRelations,
+    BatchGeometry,
+    BankContrast,
+    NoiseContrast,
+    CrossMetric,
     LayerRankings,
     PointVote,
     MarginVote,

@@ -80,6 +80,7 @@ class BankRelations(Softened):
         ids: Tensor | None = None,
         bank_ids: Tensor | None = None,
         mask: Mask | None = None,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """Compute the mean cross-entropy.
 
@@ -90,10 +91,18 @@ class BankRelations(Softened):
             ids: (n,) integers, equal for equal texts; needed unless self is included.
             bank_ids: (m,) the same for the bank.
             mask: (n, m) bool or function (see `relation_cross_entropy`): further rows to leave out.
+            offsets: (m,) log of how many rows of a larger bank each row stands for.
         """
         bank, mask = self._candidates(teacher, bank, ids, bank_ids, mask)
         return relation_cross_entropy(
-            student, teacher, bank, self.student_temperature, self.teacher_temperature, mask, self.chunk
+            student,
+            teacher,
+            bank,
+            self.student_temperature,
+            self.teacher_temperature,
+            mask,
+            self.chunk,
+            offsets=_with_slots(offsets, bank),
         )
 
     @torch.no_grad()
@@ -106,6 +115,7 @@ class BankRelations(Softened):
         ids: Tensor | None = None,
         bank_ids: Tensor | None = None,
         mask: Mask | None = None,
+        offsets: Tensor | None = None,
     ) -> dict[str, float]:
         """Compute what to log; arguments as for the call.
 
@@ -113,9 +123,10 @@ class BankRelations(Softened):
             `kl_gap` and `teacher_entropy` (nats, means), `effective_neighbours` (median of exp entropy) and
             `top1_agreement` (share of texts whose first neighbour is the teacher's).
         """
-        value = self(student, teacher, bank=bank, ids=ids, bank_ids=bank_ids, mask=mask).item()
+        value = self(student, teacher, bank=bank, ids=ids, bank_ids=bank_ids, mask=mask, offsets=offsets).item()
         bank, mask = self._candidates(teacher, bank, ids, bank_ids, mask)
-        summary = relation_summary(student, teacher, bank, self.teacher_temperature, mask)
+        more = _with_slots(offsets, bank)
+        summary = relation_summary(student, teacher, bank, self.teacher_temperature, mask, offsets=more)
         if not summary.counted.any():
             raise ValueError("no text has a bank row that counts")
         entropy = summary.entropy[summary.counted]
@@ -153,6 +164,13 @@ class BankRelations(Softened):
             return torch.cat([own, others], dim=1)
 
         return (torch.cat([teacher.detach().to(bank), bank]) if own_places else bank), columns
+
+
+def _with_slots(offsets: Tensor | None, bank: Tensor) -> Tensor | None:
+    """Offsets of a bank before which each text got a place of its own: such a place stands for itself."""
+    if offsets is None or len(offsets) == len(bank):
+        return offsets
+    return torch.cat([offsets.new_zeros(len(bank) - len(offsets)), offsets])
 
 
 @dataclass(frozen=True)

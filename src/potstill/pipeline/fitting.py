@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..collection import Collection
 from ..evaluation import exact_search, measure, overlap
 from ..evaluation.search import Documents
 from ..objectives.functional import document_root
+from ..progress import say
 from ..recipe import Recipe
 from ..students import Tokens, Tower
 from ..students.counting import chunks
@@ -28,6 +29,7 @@ from .material import Material
 from .naming import without_key
 from .objectives import settled
 from .preparation import unit_space
+from .relating import calibrated, last_report, lines, relate, warnings
 
 _VALIDATION_DOCUMENTS = 20_000  # searched at each validation; more say little more about the student
 _OWN_VALIDATION_DOCUMENTS = 1_000  # the same where the student must encode them
@@ -42,6 +44,8 @@ class Fitted:
 
     summary: dict[str, Any]
     warnings: list[str]
+    relations: list[str] = field(default_factory=list)
+    temperatures: list[dict[str, Any]] = field(default_factory=list)
 
 
 def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool) -> Fitted:
@@ -49,6 +53,11 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
     objectives = material.heard.settled(settled(recipe, len(material.documents)))
     task.set_terms(build_terms(objectives, unit=unit_space(task), live=task.ranked.live))
     data = training_set(recipe, task, material)
+    objectives, temperatures = calibrated(objectives, recipe, task, data)
+    if temperatures:
+        task.set_terms(build_terms(objectives, unit=unit_space(task), live=task.ranked.live))
+        for line in lines(temperatures):
+            say(f"relations: {line}")
     if any(term.objective.form == "covariance" for term in task.match_terms):
         task.document_root = document_root(map(torch.from_numpy, material.documents)).to(task.device)
     validation = Validation(recipe, task, material)
@@ -61,7 +70,8 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
         with torch.no_grad():
             validation(task)  # for the warnings
     summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
-    return Fitted(summary, warnings_of(data, validation, task))
+    told = [*lines(temperatures), *last_report(run)] if task.relations.terms else []
+    return Fitted(summary, [*warnings_of(data, validation, task), *warnings(task)], told, temperatures)
 
 
 def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
@@ -69,7 +79,7 @@ def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
     queries, documents, targets = material.queries, material.documents, material.targets
     tokens = task.query_tower.tokens(queries.texts, "query")
     trained = np.empty(0, dtype=np.int64)
-    matched = [term for term in task.match_terms if term.role != "query"] if task.document_tower is not None else []
+    matched = task.document_terms
     if any(term.teacher is None for term in matched):
         trained = np.arange(len(documents))
     elif matched:  # only documents that a scorer has read
@@ -87,6 +97,7 @@ def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
         trained_documents=trained,
         layers=material.layers,
         read=material.read,
+        relating=relate(task, material),
     )
 
 

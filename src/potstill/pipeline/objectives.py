@@ -36,6 +36,9 @@ def settled(recipe: Recipe, documents: int) -> tuple[ObjectiveSpec, ...]:
     kinds = {str(scorer.name): scorer.kind for scorer in recipe.scorers}
     found = []
     for spec in (*recipe.objectives, *_of_teacher(recipe)):
+        if spec.family == "relations":
+            found.append(_related(spec, documents))
+            continue
         live = spec.teacher in recipe.live
         more: dict[str, Any] = {}
         if spec.documents == "auto":
@@ -48,6 +51,14 @@ def settled(recipe: Recipe, documents: int) -> tuple[ObjectiveSpec, ...]:
             more["teacher_temperature"] = _LIVE_TEMPERATURE
         found.append(spec.model_copy(update=more))
     return tuple(found)
+
+
+def _related(spec: ObjectiveSpec, documents: int) -> ObjectiveSpec:
+    """A relation with its bank decided: all documents where they are few, else some of the store."""
+    if spec.form != "bank" or spec.bank.rows != "auto" or spec.bank.preset is not None:
+        return spec
+    rows = "store" if documents > _ALL or spec.bank.corrected else "all"
+    return spec.model_copy(update={"bank": spec.bank.model_copy(update={"rows": rows})})
 
 
 def _of_teacher(recipe: Recipe) -> tuple[ObjectiveSpec, ...]:

@@ -127,6 +127,9 @@ class _Run:
         with record.timed("training"):
             fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
+        if fitted.temperatures:
+            record.data["relations"] = fitted.temperatures
+        self.tell("relations", fitted.relations)
         if material.candidates is not None:
             material.candidates.save(self.run / FOLDER)
         self.warn_of(fitted.warnings)

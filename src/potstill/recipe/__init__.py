@@ -1,5 +1,6 @@
 """Recipes: one typed YAML file is one whole run; every mistake is told with its line and the remedy."""
 
+from .banks import BankSpec
 from .base import Lengths, Prompts, Role, SignalRole
 from .layers import JointSpec, LayersSpec
 from .learning import CandidatesSpec, GeneratorSpec, ObjectiveSpec, QueriesSpec
@@ -13,6 +14,7 @@ from .whole import VECTORS, Recipe
 __all__ = [
     "VECTORS",
     "AugmentSpec",
+    "BankSpec",
     "CandidatesSpec",
     "EvaluateSpec",
     "GeneratorSpec",

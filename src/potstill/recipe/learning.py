@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from .banks import BankSpec
 from .base import Role, Strict
 from .layers import LayersSpec
 
@@ -120,7 +121,24 @@ FORMS: dict[str, tuple[str, ...]] = {
     "scores": ("kl", "mse", "margin-mse", "pearson", "spearman", "cmkd"),
     "contrastive": ("one-hot",),
     "layers": ("adaptive", "uniform", "agreement"),
+    "relations": (
+        "bank",
+        "own",
+        "disco",
+        "crd",
+        "pkt",
+        "flow",
+        "rkd-distance",
+        "rkd-angle",
+        "sp",
+        "ega",
+        "comparative",
+        "cross-metric",
+    ),
 }
+
+BANKED = ("bank", "disco", "crd")
+"""Forms of `relations` that are taken against a bank; the others stay within the batch."""
 
 
 class ObjectiveSpec(Strict):
@@ -140,9 +158,13 @@ class ObjectiveSpec(Strict):
 
     `layers` says how a `layers` objective pairs blocks; its forms say how it weighs the pairs: `adaptive` by the
     teacher layers' own contrastive loss, `uniform`, or without labels by `agreement` with the teacher's last layer.
+
+    `relations` keep how texts of one `role` lie to others, by the teacher of vectors: to a `bank` of its vectors
+    (`bank`, the contrasts `disco` and `crd`), among the texts of the batch (`own` and the forms named after the papers
+    that compare geometries), or to the text that fits (`cross-metric`).
     """
 
-    family: Literal["match", "scores", "contrastive", "layers"]
+    family: Literal["match", "scores", "contrastive", "layers", "relations"]
     form: str | None = None
     teacher: str | None = None
     weight: float = Field(default=1.0, gt=0)
@@ -155,6 +177,7 @@ class ObjectiveSpec(Strict):
     documents: Literal["auto", "batch", "sample", "mined", "pooled", "all"] = "auto"
     count: int | None = Field(default=None, ge=1)
     layers: LayersSpec = LayersSpec()
+    bank: BankSpec = BankSpec()
 
     @model_validator(mode="after")
     def _form_fits(self) -> ObjectiveSpec:
@@ -172,8 +195,14 @@ class ObjectiveSpec(Strict):
 
     @property
     def wants_temperature(self) -> bool:
-        """Whether the term reads a teacher's temperature that the recipe leaves open."""
+        """Whether the term reads a scorer's temperature that the recipe leaves open."""
         return self.form in ("kl", "cmkd") and self.teacher_temperature is None
+
+    @property
+    def wants_calibration(self) -> bool:
+        """Whether the term's temperatures are to be found from the teacher's vectors."""
+        related = self.family == "relations" and self.form in ("bank", "own")
+        return related and self.teacher_temperature is None and self.bank.preset is None
 
     @property
     def needs_judgments(self) -> bool:

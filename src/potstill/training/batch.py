@@ -15,6 +15,7 @@ from .layer_terms import DrawnLayers
 from .pair_rows import PairRows
 from .passes import Values
 from .rankers import Asked
+from .relations import Drawn as Related
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Batch:
         layers: for each layer term, the blocks of this update.
         taps: where the student is read on the way, for all of them together.
         asked: what each live teacher is asked.
+        related: for each relation and role, who is related to what.
     """
 
     query_tokens: Tokens
@@ -44,6 +46,7 @@ class Batch:
     layers: dict[str, DrawnLayers] = field(default_factory=dict)
     taps: tuple[Tap, ...] = ()
     asked: dict[str, Asked] = field(default_factory=dict)
+    related: Related = field(default_factory=dict)
 
 
 @dataclass

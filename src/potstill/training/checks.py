@@ -6,6 +6,7 @@ from ..errors import InputError
 from ..objectives.prefixes import AtPrefixes
 from .data import TrainingSet
 from .layer_terms import LayerTerm
+from .relation_terms import RelationTerm
 from .task import Task
 
 
@@ -50,6 +51,15 @@ def check(task: Task, data: TrainingSet) -> None:
             )
         if len(data.trained_documents) == 0:
             raise InputError("no documents are chosen to be matched", where=match.name, fix="use role: query")
+    for relation in task.relations.terms:
+        _check_relation(data, relation, encodes)
+    if not encodes and not any(term.objective.alignment != "never" for term in task.terms):
+        raise InputError(
+            "nothing here keeps the student in the teacher's space, whose index it is to search: "
+            + ", ".join(term.name for term in task.terms),
+            where="objectives",
+            fix="add match:l2 or relations:bank, or use towers: shared or separate",
+        )
     for layers in task.layer_terms:
         _check_layers(task, layers)
     for term in task.comparing_terms:
@@ -108,6 +118,27 @@ def check(task: Task, data: TrainingSet) -> None:
                 where=each.name,
                 fix=f"give widths below {width}",
             )
+
+
+def _check_relation(data: TrainingSet, term: RelationTerm, encodes: bool) -> None:
+    """See that a relation's texts are encoded, and that there is something to relate them to."""
+    if term.role != "query" and not encodes:
+        raise InputError(
+            "documents are the teacher's own with asymmetric towers: the student makes no vectors of them to relate",
+            where=term.name,
+            fix="use role: query, or towers: shared or separate",
+        )
+    documents = 0 if data.documents is None else len(data.documents)
+    if term.rows in ("all", "store", "centroids", "partner") and not documents:
+        raise InputError("there are no documents to relate texts to", where=term.name, fix="use bank.rows: queue")
+    judged = data.positives is not None and bool((data.positives >= 0).any())
+    sourced = data.sources is not None and bool((data.sources >= 0).any())
+    if term.rows == "partner" and not (judged or sourced):
+        raise InputError(
+            "no query has a document that it came from or was judged to fit",
+            where=term.name,
+            fix="name a split to learn from, queries.judgments: train, or leave this objective out",
+        )
 
 
 def _check_layers(task: Task, term: LayerTerm) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from ..students.tokens import Tokens
 from ..teachers.blocks import Place
 from .rankers import ReadTexts
+from .relation_terms import Relating
 
 
 class DocumentVectors(Protocol):
@@ -161,6 +162,7 @@ class TrainingSet:
         trained_documents: documents that are rows of the training set themselves, to be matched as queries are.
         layers: the teacher's blocks, by where they are read (`first`, `mean`).
         read: live teacher -> the texts as it reads them.
+        relating: identities, neighbours and centroids, for relations.
     """
 
     query_tokens: Tokens
@@ -175,6 +177,7 @@ class TrainingSet:
     trained_documents: np.ndarray = field(default_factory=_none)
     layers: Mapping[Place, StoredLayers] = field(default_factory=dict)
     read: Mapping[str, ReadTexts] = field(default_factory=dict)
+    relating: Relating = field(default_factory=Relating)
 
     def __post_init__(self) -> None:
         queries, count = len(self.query_tokens), len(self.documents) if self.documents is not None else 0

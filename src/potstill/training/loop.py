@@ -258,7 +258,7 @@ class _Loop(Generic[DataT]):
                 outputs = self.task(batch)
         losses = self.task.losses(outputs, batch)
         self.at.compute_seconds += time.perf_counter() - started
-        self._note(losses, outputs)
+        self._note(losses, outputs, batch)
         started = time.perf_counter()
         if losses.total.requires_grad:
             self.accelerator.backward(losses.total)
@@ -268,10 +268,12 @@ class _Loop(Generic[DataT]):
         self.optimiser.step(factor)
         self.at.compute_seconds += time.perf_counter() - started
 
-    def _note(self, losses: Losses, outputs: Any) -> None:
+    def _note(self, losses: Losses, outputs: Any, batch: Any) -> None:
         self.sums += torch.stack([losses.total.detach(), *(value.detach() for value in losses.terms.values())])
         self.summed += 1
-        self.norms = self.task.gradient_norms(losses, outputs) if (self.at.step + 1) % LOG_EVERY == 0 else None
+        due = (self.at.step + 1) % LOG_EVERY == 0
+        self.norms = self.task.gradient_norms(losses, outputs) if due else None
+        self.details = self.task.details(outputs, batch) if due else {}
 
     def _log(self, factor: float) -> str:
         """Write the means since the last line; gives a note for the meter."""
@@ -281,6 +283,7 @@ class _Loop(Generic[DataT]):
         line |= {"learning_rate": self.optimiser.table_rate * factor, "loss": loss, "terms": means}
         if self.norms is not None:
             line["gradient_norms"] = self.norms
+        line |= self.details
         self.log.write(line | {"seconds": round(self.at.seconds, 3)})
         self.sums.zero_()
         self.summed = 0

@@ -29,6 +29,8 @@ from .pair_rows import PairRows, pair_rows
 from .passes import Pass, Values, encoded
 from .ranked_terms import RankedTerms
 from .rankers import Ranked, Ranker
+from .relation_terms import RelationTerm, relation_terms_of
+from .relations import Relations
 from .terms import MatchTerm, ScoreTerm, Term
 from .trainable import Losses, Trainable
 
@@ -82,7 +84,6 @@ class Task(Trainable[TrainingSet]):
         self.augmentation = augmentation
         self.teacher_rate = teacher_rate
         self.ranked = RankedTerms(rankers or {}, seed=seed, detach=detach)
-        self.terms: tuple[Term | AugmentedTerm, ...] = ()
         self.set_terms(terms)
         self._all_documents: Tensor | None = None
         self.document_root: Tensor | None = None
@@ -96,8 +97,14 @@ class Task(Trainable[TrainingSet]):
             self.heads[self._head_of[name]] = head
 
     def set_terms(self, terms: Sequence[Term]) -> None:
-        """Take terms from `build_terms`; those of the augmentation stay."""
-        self.terms = (*terms, *(self.augmentation.terms if self.augmentation else ()))
+        """Take terms from `build_terms`, with empty queues; those of the augmentation stay."""
+        self.terms: tuple[Term | AugmentedTerm, ...] = (
+            *terms,
+            *(self.augmentation.terms if self.augmentation else ()),
+        )
+        cosine = self.metric == "cosine"
+        related = relation_terms_of(self.terms)
+        self.relations = Relations(related, self.query_tower.dimensions, seed=self.seed, cosine=cosine)
 
     @property
     def kind(self) -> str:
@@ -157,6 +164,15 @@ class Task(Trainable[TrainingSet]):
         """The terms that compare vectors one by one."""
         return [term for term in self.terms if isinstance(term, MatchTerm)]
 
+    @property
+    def document_terms(self) -> list[MatchTerm | RelationTerm]:
+        """The terms for which documents are rows of the training set themselves."""
+        if self.document_tower is None:
+            return []
+        related = [term for term in self.relations.terms if term.rows != "partner"]
+        found: list[MatchTerm | RelationTerm] = [*self.match_terms, *related]
+        return [term for term in found if term.role != "query"]
+
     def lengths(self, data: TrainingSet, epoch: int = 0) -> np.ndarray:
         """Tokens that each row of the data brings into a batch, `(n, k)`: its own, and its documents' if encoded."""
         own = data.query_tokens.lengths
@@ -197,16 +213,19 @@ class Task(Trainable[TrainingSet]):
                 texts["document"] = data.document_tokens.select(trained)
             batch.drawn = self.augmentation.draw(texts, step)
         if self.document_tower is None:
+            batch.related = self.relations.prepare(data, queries, trained, fitting, None, step=step, device=device)
             for chosen in drawn.values():
                 chosen.load(data, device, self._every_document(data, device) if chosen.all else None)
             batch.pairs = {term.name: pair_rows(term, data, queries, None, device) for term in listened}
             return batch
-        wanted = np.unique(np.concatenate([trained, *(chosen.documents for chosen in drawn.values())]))
+        partners = self.relations.partners(fitting)
+        wanted = np.unique(np.concatenate([trained, partners, *(chosen.documents for chosen in drawn.values())]))
         assert data.document_tokens is not None
         assert data.documents is not None
         batch.document_tokens = data.document_tokens.select(wanted)
         batch.document_targets = torch.from_numpy(data.documents.gather(wanted)).to(device)
         batch.matched = torch.from_numpy(np.searchsorted(wanted, trained)).to(device)
+        batch.related = self.relations.prepare(data, queries, trained, fitting, wanted, step=step, device=device)
         for chosen in drawn.values():
             chosen.place(wanted, batch.document_targets)
         batch.pairs = {term.name: pair_rows(term, data, queries, wanted, device) for term in listened}
@@ -244,6 +263,8 @@ class Task(Trainable[TrainingSet]):
             value = self._match(term, outputs, batch) if isinstance(term, MatchTerm) else None
             if isinstance(term, ScoreTerm | LayerTerm):
                 value = self._scores(term, outputs, batch, heard)
+            if isinstance(term, RelationTerm):
+                value = self.relations.value(term, _by_role(outputs), batch.related)
             if isinstance(term, AugmentedTerm) and term.name in outputs.augmented:
                 value = term.objective(*outputs.augmented[term.name])
             values[term.name] = zero if value is None else value
@@ -252,6 +273,11 @@ class Task(Trainable[TrainingSet]):
             weight = term.weight * batch.layers[term.name].factor if term.name in batch.layers else term.weight
             total = total + weight * values[term.name]
         return Losses(total, values)
+
+    def details(self, outputs: Outputs, batch: Batch) -> dict[str, Any]:
+        """Relations to a bank: their KL gap, and the teacher's neighbourhoods."""
+        found = self.relations.report(_by_role(outputs), batch.related)
+        return {"relations": found} if found else {}
 
     def gradient_norms(self, losses: Losses, outputs: Outputs) -> dict[str, float]:
         """Norm of each weighted term's gradient with respect to the student's vectors of the batch.
@@ -354,3 +380,7 @@ class Task(Trainable[TrainingSet]):
             assert data.documents is not None
             self._all_documents = torch.from_numpy(data.documents.gather(np.arange(len(data.documents)))).to(device)
         return self._all_documents
+
+
+def _by_role(outputs: Outputs) -> dict[Role, Tensor | None]:
+    return {"query": outputs.queries, "document": outputs.documents}

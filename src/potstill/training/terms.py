@@ -19,8 +19,10 @@ from ..objectives import (
 from ..objectives.functional import MatchMetric
 from ..objectives.layers import Weighting
 from ..objectives.prefixes import AtPrefixes
-from ..recipe import VECTORS, LayersSpec, ObjectiveSpec
+from ..recipe import VECTORS, BankSpec, LayersSpec, ObjectiveSpec
+from ..recipe.learning import BANKED
 from .layer_terms import LayerTerm
+from .relation_terms import RelationTerm, bank_rows, relation_objective
 
 TEMPERATURE = 0.05
 """Of cosines and inner products of unit vectors, where a recipe names none."""
@@ -32,8 +34,15 @@ PAIRS = 4
 """Pairs whose vectors are averaged into a query's target, where a recipe names no number."""
 
 _READ_BY: dict[str, tuple[tuple[str, str], ...]] = {
-    "student_temperature": (("scores", "kl"), ("contrastive", "one-hot")),
-    "teacher_temperature": (("scores", "kl"), ("scores", "cmkd")),
+    "student_temperature": (
+        ("scores", "kl"),
+        ("contrastive", "one-hot"),
+        ("relations", "bank"),
+        ("relations", "own"),
+        ("relations", "disco"),
+        ("relations", "crd"),
+    ),
+    "teacher_temperature": (("scores", "kl"), ("scores", "cmkd"), ("relations", "bank"), ("relations", "own")),
     "scale_by_temperature": (("scores", "kl"),),
 }
 """Which objectives read a key; elsewhere it would be ignored without a word."""
@@ -69,7 +78,7 @@ class ScoreTerm:
     live: bool = False
 
 
-Term = MatchTerm | ScoreTerm | LayerTerm
+Term = MatchTerm | ScoreTerm | LayerTerm | RelationTerm
 
 
 def build_terms(
@@ -102,6 +111,11 @@ def build_terms(
         if spec.family == "match":
             name = f"match:{spec.form}{said}" + ("" if spec.role == "query" else f"@{spec.role}")
             terms.append(MatchTerm(_fresh(name, terms), spec.weight, spec.role, objective, spec.teacher))
+        elif spec.family == "relations":
+            rows = bank_rows(spec)
+            name = f"relations:{spec.form}" + ("" if spec.role == "query" else f"@{spec.role}")
+            name += "" if rows in ("batch", "partner") else f" ({rows})"
+            terms.append(RelationTerm(_fresh(name, terms), spec.weight, spec.role, objective, rows, spec.bank))
         else:
             if spec.documents == "auto":
                 raise ValueError("`documents: auto` is decided by the pipeline, which knows how many there are")
@@ -119,7 +133,11 @@ def build_terms(
 
 def _refuse(spec: ObjectiveSpec, where: str, live: Mapping[str, bool]) -> None:
     """What no data could make sense of."""
-    if spec.family != "match" and spec.role != "query":
+    if spec.family == "relations":
+        _refuse_relation(spec, where)
+    elif spec.bank != BankSpec():
+        raise InputError("`bank` is for relations", where=f"{where}.bank", fix="leave it out")
+    if spec.family not in ("match", "relations") and spec.role != "query":
         raise InputError(
             "scores compare a query with documents", where=f"{where}.role", fix="leave `role` out or say query"
         )
@@ -161,6 +179,68 @@ def _refuse(spec: ObjectiveSpec, where: str, live: Mapping[str, bool]) -> None:
         raise InputError(why, where=f"{where}.documents", fix="use documents: mined")
 
 
+def _refuse_relation(spec: ObjectiveSpec, where: str) -> None:
+    """What makes no sense of a relation."""
+    bank = spec.bank
+    if spec.teacher is not None:
+        raise InputError(
+            "relations are between vectors of the teacher of vectors",
+            where=f"{where}.teacher",
+            fix="leave it out, or learn from the scorer's scores: scores:kl",
+        )
+    if spec.documents != "auto" or spec.count is not None:
+        raise InputError(
+            "relations are taken against a `bank`, not against candidates",
+            where=f"{where}.{'count' if spec.documents == 'auto' else 'documents'}",
+            fix="leave it out, and see bank.rows, bank.neighbours and bank.random",
+        )
+    if spec.form not in BANKED:
+        kept = {"ratio", "perplexity"} if spec.form == "own" else set()
+        if given := _changed(bank, kept):
+            raise InputError(
+                f"relations:{spec.form} has no bank", where=f"{where}.bank.{given[0]}", fix=f"leave it out; {_BANKED}"
+            )
+        return
+    if spec.form != "bank":
+        if given := _changed(bank, {"rows", "size", "chunk"}):
+            raise InputError(
+                f"relations:{spec.form} contrasts each text with its own teacher vector and has no such option",
+                where=f"{where}.bank.{given[0]}",
+                fix="leave it out; relations:bank has it",
+            )
+        if bank.rows not in ("auto", "queue"):
+            raise InputError(
+                f"relations:{spec.form} contrasts a text's own vector with others of its role",
+                where=f"{where}.bank.rows",
+                fix="use rows: queue",
+            )
+    elif bank.preset is not None and (spec.student_temperature or spec.teacher_temperature):
+        raise InputError(
+            f"bank.preset {bank.preset} sets both temperatures", where=f"{where}.bank.preset", fix="leave one out"
+        )
+    elif spec.student_temperature is not None and spec.teacher_temperature is None and bank.preset is None:
+        raise InputError(
+            "the student's temperature alone says nothing: what counts is how it compares with the teacher's",
+            where=f"{where}.student_temperature",
+            fix="give teacher_temperature too, or bank.ratio",
+        )
+    if bank.self_policy == "slot" and spec.role != "document" and bank.rows not in ("auto", "queue"):
+        raise InputError(
+            "a query has no place in a bank of documents: roles are not mixed in one softmax",
+            where=f"{where}.bank.self_policy",
+            fix="use exclude, or rows: queue",
+        )
+
+
+def _changed(bank: BankSpec, kept: set[str]) -> list[str]:
+    """Keys that are not as they are by default, but for some."""
+    plain = BankSpec()
+    return [key for key in BankSpec.model_fields if key not in kept and getattr(bank, key) != getattr(plain, key)]
+
+
+_BANKED = ", ".join(f"relations:{form}" for form in BANKED) + " have one"
+
+
 def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
     student, teacher = spec.student_temperature or TEMPERATURE, spec.teacher_temperature or TEMPERATURE
     objective: Objective
@@ -168,6 +248,8 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
         objective = EmbeddingMatch(cast(MatchMetric, spec.form))
     elif spec.family == "contrastive":
         objective = Contrastive(student)
+    elif spec.family == "relations":
+        objective = relation_objective(spec)
     elif spec.family == "layers":
         objective = LayerRankings(cast(Weighting, spec.form), spec.layers.temperature)
     elif spec.form == "kl":

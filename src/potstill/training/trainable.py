@@ -83,6 +83,10 @@ class Trainable(torch.nn.Module, ABC, Generic[DataT]):
     def gradient_norms(self, losses: Losses, outputs: Any) -> dict[str, float]:
         """Norm of each weighted term's gradient with respect to the outputs; leaves the backward pass as it was."""
 
+    def details(self, outputs: Any, batch: Any) -> dict[str, Any]:
+        """What else to log now and then, after `losses`; JSON can hold it."""
+        return {}
+
     @abstractmethod
     def identity(self, data: DataT) -> Mapping[str, Any]:
         """What decides the result beside settings and recipe, by name; JSON can hold it."""

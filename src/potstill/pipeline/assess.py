@@ -17,10 +17,11 @@ from ..progress import warn
 from ..recipe import EvaluateSpec, TeacherSpec
 from ..students import Student, load
 from ..teachers import VectorTeacher, open_teacher
+from ..teachers.compressed import CompressedTeacher, with_head
 from .checks import check_prefixes, check_reference
 from .reranking import rerank_with
 from .scorers import Panel
-from .vectors import Vectors, document_vectors, query_vectors
+from .vectors import Vectors, document_vectors, query_vectors, through
 
 _SNIPPET = 160
 _BLOCK = 1024
@@ -55,18 +56,19 @@ def assess(
     opened.qrels(split)
     pupil = load(student)
     model = open_teacher(teacher)
+    searched = with_head(model, pupil.index_head)
     own = pupil.note.get("towers", "shared") != "asymmetric"
     check_reference(opened, model, split)
     check_prefixes(spec.prefixes, pupil.dimensions)
-    if not own and pupil.dimensions != model.dimensions:
+    if not own and pupil.dimensions != searched.dimensions:
         raise InputError(
             f"the student's vectors have {pupil.dimensions} dimensions, and those of the index that it is to search"
-            f" {model.dimensions}",
+            f" {searched.dimensions}",
             where=student,
             fix="give the teacher that the student was distilled from",
         )
     known = pupil.note.get("teacher_identity")
-    if not own and known and known != model.fingerprint("query").digest():
+    if not own and known and known != searched.fingerprint("query").digest():
         warn(
             f"{student} was distilled from another teacher ({pupil.note.get('teacher_name')}) than {model.name},"
             " or from other settings of it: if their spaces differ, its figures will be low"
@@ -80,12 +82,16 @@ def assess(
             " its figures say little about new queries"
         )
     documents = document_vectors(model, opened, signals)
-    assessment = Assessment(spec, opened, model, documents, signals)
+    index = through(searched, documents) if isinstance(searched, CompressedTeacher) else None
+    assessment = Assessment(spec, opened, model, documents, signals, index=index)
     return assessment.of(pupil, own_documents=own, split=split, held_out=None, file=out)
 
 
 class Assessment:
-    """Evaluates students of one teacher on one collection."""
+    """Evaluates students of one teacher on one collection.
+
+    `index` are the documents that asymmetric students search where these are not `documents`, the teacher's own.
+    """
 
     def __init__(
         self,
@@ -95,10 +101,11 @@ class Assessment:
         documents: Vectors,
         signals: Path | None,
         panel: Panel | None = None,
+        index: Vectors | None = None,
     ) -> None:
         self.panel = panel or Panel()
         self.spec, self.collection, self.teacher = spec, collection, teacher
-        self.documents, self.signals = documents, signals
+        self.documents, self.signals, self.index = documents, signals, index
 
     def of(
         self,
@@ -109,6 +116,7 @@ class Assessment:
         held_out: tuple[list[str], Vectors] | None,
         run: Path | None = None,
         file: Path | None = None,
+        cost: bool = True,
     ) -> dict[str, Any]:
         """Evaluate one student; writes `run/evaluation.json` and its companions, or `file`.
 
@@ -119,6 +127,7 @@ class Assessment:
             held_out: generated queries kept out of training, and the teacher's vectors of them.
             run: folder for `evaluation.json`, `per_query.jsonl` and `documents.json`.
             file: another place for the JSON.
+            cost: whether costs are measured, where the recipe wants it.
         """
         ids: list[str] = []
         if split is None:
@@ -129,6 +138,8 @@ class Assessment:
             texts = [self.collection.queries[i] for i in ids]
             targets = query_vectors(self.teacher, texts, self.signals, f"teacher: {split} queries", ids)
         own = self._student_documents(student) if own_documents else None
+        if own is None and self.index is not None:
+            own = self.index.all()
         compared: dict[str, Any] = {
             "document_ids": self.collection.document_ids,
             "documents": self.documents,
@@ -151,7 +162,7 @@ class Assessment:
                 depth=max(self.spec.depth, self.spec.rerank if self.panel.scorers else 0),
                 **compared,
             )
-        evaluation.cost = self._costs(student, texts) if self.spec.cost else {}
+        evaluation.cost = self._costs(student, texts) if cost and self.spec.cost else {}
         more = {}
         if split is not None and self.panel.scorers and self.spec.rerank:
             more["reranking"] = rerank_with(

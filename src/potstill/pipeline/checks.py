@@ -15,6 +15,7 @@ from ..queries import TrainingQueries
 from ..recipe import VECTORS, Recipe
 from ..teachers import VectorTeacher
 from .augmenting import check_augment
+from .compressing import check_index
 from .lists import positives_of, wanted
 
 _COMPARED = 16  # documents
@@ -125,7 +126,9 @@ def check_teacher(recipe: Recipe, collection: Collection, teacher: VectorTeacher
             fix=fix,
         )
     check_reference(collection, teacher, split)
-    check_prefixes(recipe.evaluate.prefixes, teacher.dimensions)
+    check_index(recipe, teacher, collection.document_count)
+    width = teacher.dimensions if recipe.index is None else recipe.index.width
+    check_prefixes(recipe.evaluate.prefixes, width)
     check_augment(recipe, teacher)
     from ..teachers.layer_vectors import LayerVectors
 

@@ -15,9 +15,11 @@ from ..collection import Collection, open_collection
 from ..evaluation import exact_search
 from ..progress import say
 from ..queries import GENERATED, TrainingQueries
-from ..recipe import VECTORS, Recipe
+from ..recipe import VECTORS, IndexSpec, Recipe
 from ..teachers import VectorTeacher, open_teacher
+from ..teachers.compressed import HEAD, CompressedTeacher, write_head
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
+from .compressing import INDEX, compressed, write_index
 from .lists import FOLDER, positives_of, training_lists
 from .live import TEACHER, with_layers, with_trained
 from .material import Material
@@ -27,7 +29,7 @@ from .preparation import build_task, gather_queries, judged_split, never_trained
 from .query_filters import filtered, needs_student, query_coverage, student_scores
 from .runfolder import Record
 from .scorers import Panel, hear, hear_held_out, open_panel
-from .vectors import Vectors, document_vectors, query_vectors
+from .vectors import Vectors, document_vectors, query_vectors, through
 
 if TYPE_CHECKING:
     from ..students import Tokens, Tower
@@ -99,6 +101,11 @@ class _Run:
         panel = open_panel(recipe.scorers)
         if doubt := doubtful_index(teacher, collection):
             self.warn_of([doubt])
+        whole = None
+        if recipe.index is not None:
+            with record.timed("teacher"):
+                whole = document_vectors(teacher, collection, self.signals)
+            teacher = self.smaller(recipe.index, teacher, whole)
         with record.timed("queries"):
             queries = self.queries(collection)
         with record.timed("student"):
@@ -109,7 +116,10 @@ class _Run:
         with record.timed("student"):
             tokens = document_tokens(task, collection)
         with record.timed("teacher"):
-            documents = document_vectors(teacher, collection, self.signals)
+            if isinstance(teacher, CompressedTeacher) and whole is not None:
+                documents = through(teacher, whole)
+            else:
+                documents = document_vectors(teacher, collection, self.signals)
             targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
             queries, targets = self.filtered(task, queries, documents, targets, tokens)
             material = Material(
@@ -134,12 +144,22 @@ class _Run:
             material.candidates.save(self.run / FOLDER)
         self.warn_of(fitted.warnings)
         self.save(task, teacher, collection)
+        if whole is not None:
+            write_index(self.run, documents, collection)
         record.data["student"] |= self.describe(task.query_tower)
         with record.timed("evaluation"):
-            evaluation = self.evaluate(teacher, material, panel)
+            evaluation = self.evaluate(teacher, material, panel, whole)
         record.write()
         self.report()
         return evaluation
+
+    def smaller(self, spec: IndexSpec, teacher: VectorTeacher, documents: Vectors) -> CompressedTeacher:
+        """The teacher as its smaller index has it."""
+        with self.record.timed("index"):
+            seed = self.recipe.training.seed
+            small, told = compressed(spec, teacher, documents, self.run, seed=seed, resume=self.resume)
+        self.tell("index", told)
+        return small
 
     def queries(self, collection: Collection) -> TrainingQueries:
         queries = gather_queries(self.recipe, collection, self.split, self.signals)
@@ -212,9 +232,13 @@ class _Run:
             "towers": self.recipe.towers,
             "metric": teacher.metric,
         }
+        if isinstance(teacher, CompressedTeacher):
+            note["index_head"] = HEAD
         if self.recipe.towers == "asymmetric":
             note["index"] = f"{teacher.name}, {teacher.dimensions} dimensions, {teacher.metric}"
         task.query_tower.save(self.run / STUDENT, note)
+        if isinstance(teacher, CompressedTeacher):
+            write_head(self.run / STUDENT / HEAD, teacher.weight)
         for ranker in task.ranked.rankers.values():
             if ranker.trained:
                 ranker.save(self.run / TEACHER, {**note, "towers": "shared", "trained_with": "its student"})
@@ -234,14 +258,30 @@ class _Run:
         never = never_trained(collection, self.recipe, self.split)
         return {split for split in collection.splits if not never.issuperset(collection.qrels(split))}
 
-    def evaluate(self, teacher: VectorTeacher, material: Material, panel: Panel) -> dict[str, Any]:
-        from ..students import load
+    def evaluate(
+        self, teacher: VectorTeacher, material: Material, panel: Panel, whole: Vectors | None
+    ) -> dict[str, Any]:
+        from ..students import Student, load
+        from ..students.loading import TeacherEncoder
         from .assess import Assessment
 
         panel = with_trained(self.recipe, panel, self.run)
-        assessment = Assessment(
-            self.recipe.evaluate, material.collection, teacher, material.documents, self.signals, panel
-        )
+        spec, collection, signals = self.recipe.evaluate, material.collection, self.signals
+        if whole is None or not isinstance(teacher, CompressedTeacher):
+            assessment = Assessment(spec, collection, teacher, material.documents, signals, panel)
+        else:
+            assessment = Assessment(spec, collection, teacher.base, whole, signals, panel, material.documents)
+            held_out = query_vectors(teacher.base, material.queries.held_out, self.signals, "teacher: held-out queries")
+            material = replace(material, held_out=held_out)
+            alone = assessment.of(
+                Student(TeacherEncoder(teacher, role="query"), None, {}),
+                own_documents=False,
+                split=self.split,
+                held_out=(material.queries.held_out, held_out),
+                file=self.run / f"{INDEX}.json",
+                cost=False,
+            )
+            self.tell("index", [f"the whole teacher on the smaller index: {outcome(alone)}"])
         if self.recipe.joint is not None and self.recipe.joint.teacher == VECTORS:
             trained = assessment.of(
                 load(self.run / TEACHER),

@@ -16,6 +16,7 @@ from ..recipe import Role
 from ..signals import SignalStore, VectorTable, fill
 from ..students.counting import chunks
 from ..teachers import VectorTeacher
+from ..teachers.compressed import CompressedTeacher, Through
 
 _BLOCK = 4096
 
@@ -66,6 +67,8 @@ def query_vectors(
     teacher: VectorTeacher, texts: Sequence[str], signals: Path | None, label: str, ids: Sequence[str] | None = None
 ) -> Vectors:
     """The teacher's vector of every query text, in order; `ids` are needed where the vectors are on disk."""
+    if isinstance(teacher, CompressedTeacher):
+        return through(teacher, query_vectors(teacher.base, texts, signals, label, ids))
     if teacher.query_vectors is not None and ids is not None:
         return Vectors(teacher.query_vectors, teacher.query_vectors.require(ids, "queries"))
     if not teacher.can_encode_queries:
@@ -75,6 +78,11 @@ def query_vectors(
             fix="give teacher.model or teacher.url beside the vectors",
         )
     return _encoded(teacher, lambda: iter(texts), "query", signals, label, len(texts))
+
+
+def through(teacher: CompressedTeacher, whole: Vectors) -> Vectors:
+    """The whole teacher's vectors as its head makes them, when they are read."""
+    return Vectors(Through(teacher, whole.table), whole.rows, whole.texts_cut)
 
 
 def _encoded(

@@ -2,6 +2,7 @@
 
 from .banks import BankSpec
 from .base import Lengths, Prompts, Role, SignalRole
+from .indexing import IndexSpec
 from .layers import JointSpec, LayersSpec
 from .learning import CandidatesSpec, GeneratorSpec, ObjectiveSpec, QueriesSpec
 from .reading import load_recipe, load_spec
@@ -18,6 +19,7 @@ __all__ = [
     "CandidatesSpec",
     "EvaluateSpec",
     "GeneratorSpec",
+    "IndexSpec",
     "JointSpec",
     "LayersSpec",
     "Lengths",

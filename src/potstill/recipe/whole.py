@@ -9,6 +9,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from .base import Strict
+from .indexing import IndexSpec
 from .layers import JointSpec
 from .learning import CandidatesSpec, ObjectiveSpec, QueriesSpec, short_objective
 from .running import AugmentSpec, EvaluateSpec, OutputSpec, TrainingSpec
@@ -35,6 +36,7 @@ class Recipe(Strict):
     scorers: tuple[ScorerSpec, ...] = ()
     student: Annotated[StudentSpec, BeforeValidator(short_student)] = StudentSpec()
     towers: Literal["asymmetric", "shared", "separate"] = "asymmetric"
+    index: IndexSpec | None = None
     queries: QueriesSpec = QueriesSpec()
     candidates: CandidatesSpec = CandidatesSpec()
     objectives: tuple[Annotated[ObjectiveSpec, BeforeValidator(short_objective)], ...] = Field(

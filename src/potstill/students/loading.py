@@ -24,11 +24,14 @@ class Student:
         queries: the query tower.
         documents: the document tower, or a function that opens it at the first use, or None where there is none.
         note: what `potstill.json` says; {} for a model that Potstill did not make.
+        index_head: `(d, D)` what the index that it searches makes of the teacher's vectors; None: nothing.
     """
 
-    def __init__(self, queries: Encoder, documents: Any, note: Mapping[str, Any]) -> None:
+    def __init__(
+        self, queries: Encoder, documents: Any, note: Mapping[str, Any], index_head: np.ndarray | None = None
+    ) -> None:
         self.queries, self._documents = queries, documents
-        self.note = dict(note)
+        self.note, self.index_head = dict(note), index_head
 
     @property
     def dimensions(self) -> int:
@@ -93,12 +96,29 @@ def load(path: str | Path, *, trust_remote_code: bool = False) -> Student:
         return Student(queries, lambda: load_encoder(folder, "document"), note)
     if towers == "separate":
         return Student(queries, lambda: _separate(folder), note)
-    return Student(queries, lambda: _teacher(folder, note, queries.dimensions, trust_remote_code), note)
+    head = _head(folder, note)
+    return Student(queries, lambda: _teacher(folder, note, queries.dimensions, trust_remote_code, head), note, head)
 
 
 def _plain(path: str | Path, note: Mapping[str, Any] | None = None) -> Student:
     """A model that Potstill did not make, or a packed one: both roles from the same files."""
     return Student(load_encoder(path), lambda: load_encoder(path, "document"), note or {})
+
+
+def _head(folder: Path, note: Mapping[str, Any]) -> np.ndarray | None:
+    """The head of the index that the student searches."""
+    if not note.get("index_head"):
+        return None
+    from ..teachers.compressed import read_head
+
+    path = folder / str(note["index_head"])
+    if not path.is_file():
+        raise InputError(
+            "this student searches documents through a head, and the head is not there",
+            where=str(path),
+            fix="copy the whole folder of the student",
+        )
+    return read_head(path)
 
 
 def _separate(folder: Path) -> Encoder:
@@ -112,7 +132,7 @@ def _separate(folder: Path) -> Encoder:
     return load_encoder(beside, "document")
 
 
-def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool) -> Encoder:
+def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool, head: np.ndarray | None) -> Encoder:
     said = note.get("teacher")
     if not said:
         raise InputError(
@@ -127,8 +147,9 @@ def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool
     spec = spec.model_copy(update={"trust_remote_code": trust})
     try:
         from ..teachers import open_teacher
+        from ..teachers.compressed import with_head
 
-        encoder = TeacherEncoder(open_teacher(spec))
+        encoder = TeacherEncoder(with_head(open_teacher(spec), head))
     except MissingExtra:
         raise
     except ImportError as error:
@@ -151,18 +172,16 @@ def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool
 
 
 class TeacherEncoder:
-    """A teacher as an encoder of documents."""
+    """A teacher as an encoder of one role."""
 
-    role: Role = "document"
-
-    def __init__(self, teacher: Any, batch_size: int = 64) -> None:
-        self.teacher, self.batch_size = teacher, batch_size
+    def __init__(self, teacher: Any, batch_size: int = 64, role: Role = "document") -> None:
+        self.teacher, self.batch_size, self.role = teacher, batch_size, role
         self.dimensions = int(teacher.dimensions)
         self.parameters = int(teacher.parameters or 0)
         self.bytes = int(teacher.bytes or 0)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of documents, float32 `(n, dimensions)`; texts of like length share a batch."""
+        """Vectors of texts, float32 `(n, dimensions)`; texts of like length share a batch."""
         from .encoder import check_texts
 
         check_texts(texts)

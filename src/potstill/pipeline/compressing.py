@@ -26,17 +26,11 @@ def check_index(recipe: Recipe, teacher: VectorTeacher, documents: int) -> None:
     """See that a smaller index makes sense.
 
     Raises:
-        InputError: the student has an index of its own, or the width is not smaller.
+        InputError: the width is not smaller, or there is too little to fit a head on.
     """
     spec = recipe.index
     if spec is None:
         return
-    if recipe.towers != "asymmetric":
-        raise InputError(
-            "the student encodes documents itself, so there is no index of the teacher's to make smaller",
-            where="index",
-            fix="use towers: asymmetric, or leave `index` out",
-        )
     if not spec.width < teacher.dimensions:
         raise InputError(
             f"an index of {spec.width} numbers a document is not smaller than the teacher's {teacher.dimensions}",

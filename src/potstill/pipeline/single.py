@@ -144,7 +144,7 @@ class _Run:
             material.candidates.save(self.run / FOLDER)
         self.warn_of(fitted.warnings)
         self.save(task, teacher, collection)
-        if whole is not None:
+        if whole is not None and recipe.towers == "asymmetric":
             write_index(self.run, documents, collection)
         record.data["student"] |= self.describe(task.query_tower)
         with record.timed("evaluation"):
@@ -232,12 +232,12 @@ class _Run:
             "towers": self.recipe.towers,
             "metric": teacher.metric,
         }
-        if isinstance(teacher, CompressedTeacher):
-            note["index_head"] = HEAD
         if self.recipe.towers == "asymmetric":
+            if isinstance(teacher, CompressedTeacher):
+                note["index_head"] = HEAD
             note["index"] = f"{teacher.name}, {teacher.dimensions} dimensions, {teacher.metric}"
         task.query_tower.save(self.run / STUDENT, note)
-        if isinstance(teacher, CompressedTeacher):
+        if "index_head" in note and isinstance(teacher, CompressedTeacher):
             write_head(self.run / STUDENT / HEAD, teacher.weight)
         for ranker in task.ranked.rankers.values():
             if ranker.trained:

@@ -14,7 +14,8 @@ class IndexSpec(Strict):
 
     The head is fitted on the documents' vectors first and then frozen; the student learns to meet it. `by: cospress`
     keeps neighbourhoods on the sphere at several `temperatures`, in `updates` updates of `batch` vectors, starting from
-    `by: pca`, the directions in which the vectors vary most. Needs towers: asymmetric.
+    `by: pca`, the directions in which the vectors vary most. A student that encodes documents itself learns vectors of
+    that width, and its own index is smaller.
     """
 
     width: int = Field(ge=2)

@@ -24,11 +24,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
@@ -43,7 +44,7 @@ MEASURE = "accuracy"
 BATCH, RATE, MOMENTUM, DECAY = 64, 0.05, 0.9, 5e-4
 MILESTONES = (150 / 240, 180 / 240, 210 / 240)
 QUEUE, WIDTH, KD_TEMPERATURE = 16_384, 64, 4.0
-PERPLEXITY, ANCHORS = 16.0, 1_000
+PERPLEXITY, ANCHORS, PUBLISHED = 16.0, 1_000, 0.1
 
 ALONE = "student alone"
 ARMS = (
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--until", type=float, default=math.inf, help="no cell is begun after so many seconds")
+    parser.add_argument("--work", type=Path, default=Path("runs/rrd_images"), help="teachers are kept here")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     if given.part == "tests":
@@ -139,8 +141,15 @@ def grid(given: argparse.Namespace) -> None:
             for arm in given.arms
         ]
         wanted = [job for job in wanted if not cells.has(collection=job.collection, arm=job.arm, seed=job.seed)]
+        given.work.mkdir(parents=True, exist_ok=True)
         for pair in dict.fromkeys(job.pair for job in wanted if job.arm != ALONE):
-            submit(Job(pair, None, 0, given.images, given.epochs, stop=stop))
+            teacher = Job(pair, None, 0, given.images, given.epochs, stop=stop)
+            if (path := saved(given.work, teacher)).is_file():
+                for job in wanted:
+                    if job.pair == pair and job.arm != ALONE:
+                        submit(replace(job, teacher=load_file(path)))
+            else:
+                submit(teacher)
         for job in wanted:
             if job.arm == ALONE:
                 submit(job)
@@ -151,9 +160,16 @@ def grid(given: argparse.Namespace) -> None:
                 continue
             keep(job, outcome, cells, held)
             if job.arm is None:
+                assert outcome.weights is not None
+                save_file(outcome.weights, saved(given.work, job))
                 for other in wanted:
                     if other.pair == job.pair and other.arm != ALONE:
-                        submit(Job(**{**vars(other), "teacher": outcome.weights}))
+                        submit(replace(other, teacher=outcome.weights))
+
+
+def saved(work: Path, teacher: Job) -> Path:
+    """Where a teacher's weights are kept."""
+    return work / f"{teacher.pair.replace(':', '-')}-{teacher.images}-{teacher.epochs}.safetensors"
 
 
 def keep(job: Job, outcome: Outcome, cells: Cells, held: Path) -> None:
@@ -222,7 +238,7 @@ def train(job: Job) -> Outcome | None:
     with torch.no_grad():
         right = torch.cat([seen(model, part)[1].argmax(dim=1) for part in test.split(1000)]) == answers
     seconds = time.perf_counter() - started
-    weights = {k: v.cpu() for k, v in model.state_dict().items()} if job.arm is None else None
+    weights = {k: v.cpu().contiguous() for k, v in model.state_dict().items()} if job.arm is None else None
     return Outcome(right.cpu().numpy(), parameters(model), seconds, terms.told, weights)
 
 
@@ -280,8 +296,11 @@ class Terms(nn.Module):
         if self.arm in geometry:
             return hard + geometry[self.arm]()
         relation = self.relations(features, theirs, ids)
+        assert self.objective is not None
         if self.arm == "CRD":
             return hard + 0.8 * relation
+        if "calibrated" in self.arm:  # a gradient goes with 1 / T: as strong as at the published temperature
+            relation = relation * (self.objective.student_temperature / PUBLISHED)
         return hard + relation + (soft if self.arm.endswith("+ KD") else 0.0)
 
     def relations(self, features: Tensor, theirs: Tensor, ids: Tensor) -> Tensor:

@@ -208,7 +208,8 @@ class _Loop(Generic[DataT]):
             rows = plan[at.position]
             done = (at.epoch + (at.position + 0.5) / len(plan)) / self.epochs
             factor = rate_factor(done, self.spec.schedule, self.spec.warmup)
-            self._update(rows, factor)
+            final = at.epoch + 1 == self.epochs and at.position + 1 == len(plan)
+            self._update(rows, factor, final)
             at.step, at.position, at.texts = at.step + 1, at.position + 1, at.texts + len(rows)
             ends = at.position == len(plan)
             if ends:
@@ -246,7 +247,7 @@ class _Loop(Generic[DataT]):
             padded=self.task.padded,
         ).plan(epoch)
 
-    def _update(self, rows: Any, factor: float) -> None:
+    def _update(self, rows: Any, factor: float, final: bool) -> None:
         batch = self.task.prepare(self.data, rows, self.at.step, self.at.epoch)
         started = time.perf_counter()
         cached = None
@@ -258,7 +259,7 @@ class _Loop(Generic[DataT]):
                 outputs = self.task(batch)
         losses = self.task.losses(outputs, batch)
         self.at.compute_seconds += time.perf_counter() - started
-        self._note(losses, outputs, batch)
+        self._note(losses, outputs, batch, final)
         started = time.perf_counter()
         if losses.total.requires_grad:
             self.accelerator.backward(losses.total)
@@ -268,10 +269,10 @@ class _Loop(Generic[DataT]):
         self.optimiser.step(factor)
         self.at.compute_seconds += time.perf_counter() - started
 
-    def _note(self, losses: Losses, outputs: Any, batch: Any) -> None:
+    def _note(self, losses: Losses, outputs: Any, batch: Any, final: bool) -> None:
         self.sums += torch.stack([losses.total.detach(), *(value.detach() for value in losses.terms.values())])
         self.summed += 1
-        due = (self.at.step + 1) % LOG_EVERY == 0
+        due = final or (self.at.step + 1) % LOG_EVERY == 0
         self.norms = self.task.gradient_norms(losses, outputs) if due else None
         self.details = self.task.details(outputs, batch) if due else {}
 

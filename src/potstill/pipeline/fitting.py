@@ -45,6 +45,7 @@ class Fitted:
     summary: dict[str, Any]
     warnings: list[str]
     relations: list[str] = field(default_factory=list)
+    """What the last update says of relations to a bank."""
     temperatures: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -70,7 +71,7 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
         with torch.no_grad():
             validation(task)  # for the warnings
     summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
-    told = [*lines(temperatures), *last_report(run)] if task.relations.terms else []
+    told = last_report(run) if task.relations.terms else []
     return Fitted(summary, [*warnings_of(data, validation, task), *warnings(task)], told, temperatures)
 
 

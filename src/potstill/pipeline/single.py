@@ -27,6 +27,7 @@ from .naming import absolute, without_key
 from .objectives import settled
 from .preparation import build_task, gather_queries, judged_split, never_trained
 from .query_filters import filtered, needs_student, query_coverage, student_scores
+from .relating import lines
 from .runfolder import Record
 from .scorers import Panel, hear, hear_held_out, open_panel
 from .vectors import Vectors, document_vectors, query_vectors, through
@@ -137,8 +138,9 @@ class _Run:
         with record.timed("training"):
             fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
-        if fitted.temperatures:
+        if fitted.temperatures:  # said before training
             record.data["relations"] = fitted.temperatures
+            record.data["told"].setdefault("relations", []).extend(lines(fitted.temperatures))
         self.tell("relations", fitted.relations)
         if material.candidates is not None:
             material.candidates.save(self.run / FOLDER)

@@ -97,9 +97,12 @@ def test_a_sharper_student_is_warned_of(run_with):
     assert any("wastes the length" in line for line in read(run / "run.json")["warnings"])
 
 
-@pytest.mark.parametrize("by", ["cospress", "pca"])
-def test_a_smaller_index_is_kept_with_the_student(run_with, tiny_collection, tiny_encoder, signals, tmp_path, by):
-    run, found = run_with(["match:cosine"], "index.width=6", f"index.by={by}", "index.updates=20", "index.batch=16")
+@pytest.mark.parametrize(("by", "student"), [("cospress", "static"), ("pca", "layers:0"), ("pca", "tiny:1x16")])
+def test_a_smaller_index_is_kept_with_the_student(
+    run_with, tiny_collection, tiny_encoder, signals, tmp_path, by, student
+):
+    settings = ("index.width=6", f"index.by={by}", "index.updates=20", "index.batch=16", "output.packed=true")
+    run, found = run_with(["match:cosine"], *settings, student=student)
     check_evaluation(found)
     vectors = np.load(run / "index" / "vectors.npy")
     ids = read(run / "index" / "vectors.ids.json")
@@ -110,6 +113,9 @@ def test_a_smaller_index_is_kept_with_the_student(run_with, tiny_collection, tin
     assert student.dimensions == 6
     texts = [document.full for document in potstill.collection.open_collection(str(tiny_collection)).documents()]
     assert student.encode_documents(texts) == pytest.approx(vectors.astype(np.float32), abs=5e-3)
+    packed = potstill.load(run / "student-packed")
+    assert packed.encode_documents(texts) == pytest.approx(vectors.astype(np.float32), abs=5e-3)
+    assert packed.encode_queries(texts[:3]) == pytest.approx(student.encode_queries(texts[:3]), abs=1e-5)
     again = assess(
         str(tiny_collection),
         TeacherSpec(model=str(tiny_encoder)),

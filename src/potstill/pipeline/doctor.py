@@ -19,6 +19,7 @@ from ..queries import TrainingQueries, open_generator
 from ..recipe import Recipe, Role
 from ..signals import SignalStore, default_root
 from ..teachers import VectorTeacher, open_teacher
+from ..teachers.compressed import CompressedTeacher
 from ..texts import normalise
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .objectives import with_defaults
@@ -257,6 +258,8 @@ class _Doctor:
     def _student(
         self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries, panel: Panel
     ) -> list[Finding]:
+        if self.recipe.index is not None:  # the head is not fitted yet; its width is all that is looked at
+            teacher = CompressedTeacher(teacher, np.eye(self.recipe.index.width, teacher.dimensions))
         task = build_task(self.recipe, collection, teacher, queries, panel)
         check_task(task, collection, teacher, queries, self.recipe.candidates.count)
         tower = task.query_tower

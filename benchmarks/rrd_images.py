@@ -366,6 +366,7 @@ def tests(results: Path) -> None:
             gap, name = found.difference, f"{second} against {first}"
             bounds = {"low": gap.low, "high": gap.high, "p": found.p}
             rows.append(cell(collection, name, None, f"difference {MEASURE}", gap.value, **bounds))
+            rows.append(cell(collection, name, None, "seeds", float(min(len(before), len(after)))))
             print(f"{collection}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}")
     cells.add(rows)
 

@@ -68,6 +68,8 @@ def fitted(recipe: Recipe, scorers: dict[str, Path]) -> list[str]:
     for key in ("width", "embedding_rank", "rank"):
         if getattr(recipe.student, key) is not None:
             smaller.append(f"student.{key}=16")
+    if recipe.index is not None:
+        smaller += ["index.width=8", "index.updates=10", "index.batch=16"]
     if recipe.evaluate.prefixes:
         smaller.append("evaluate.prefixes=[8, 16]")
     if any(spec.prefixes for spec in recipe.objectives):

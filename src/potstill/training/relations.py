@@ -191,7 +191,7 @@ class Relations(torch.nn.Module):
         rows, ids = queue.filled()
         if not len(rows):
             rows, ids = related.targets, related.ids
-        return Bank(rows.clone(), ids.clone())  # the next batch must not change what this one is differentiated by
+        return Bank(rows, ids)  # not a copy: nothing is pushed before this batch was differentiated
 
     def queue_size(self, term: RelationTerm) -> int:
         """Rows of a term's queue."""

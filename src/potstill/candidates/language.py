@@ -49,12 +49,14 @@ def drawn_to_read(count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(count, min(count, _TEXTS), replace=False))
 
 
-def bm25_for(documents: Iterable[str], sample: Iterable[str]) -> Bm25Index:
+def bm25_for(documents: Iterable[str], sample: Iterable[str], *, k1: float = 0.9, b: float = 0.4) -> Bm25Index:
     """An index that reads texts as `analysis_of` a sample of them finds.
 
     Args:
         documents: full texts in the order of the collection, looked at once.
         sample: some of them.
+        k1: see `Bm25Index`.
+        b: likewise.
     """
     analysis, language = analysis_of(sample)
-    return Bm25Index(documents, analysis=analysis, language=language)
+    return Bm25Index(documents, analysis=analysis, language=language, k1=k1, b=b)

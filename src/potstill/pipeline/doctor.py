@@ -91,7 +91,7 @@ class _Doctor:
         for role, texts in (("document", documents), ("query", queries.texts[:_PROBE])):
             yield self._vectors(teacher, texts, role, speed)  # type: ignore[arg-type]
         yield self._cost(teacher, collection, queries, speed)
-        panel = open_panel(self.recipe.scorers)
+        panel = open_panel(self.recipe.scorers, collection)
         told = scorers_cost(self.recipe, panel, collection, queries, split, documents)
         yield [Finding("ok", "scorers", line) for line in told]
         yield self._student(teacher, collection, queries, panel)

@@ -13,6 +13,9 @@ from ..errors import InputError
 from ..signals import SignalStore, VectorTable, fill, pair_text
 from ..students.counting import chunks
 from ..teachers import PairSignal, Scorer
+from .list_scorers import ListScorer
+
+AnyScorer = Scorer | ListScorer
 
 Texts = Mapping[int, str] | Sequence[str]
 """A document's text by its row."""
@@ -25,7 +28,7 @@ class PairScores:
     """Scores of candidates.
 
     Attributes:
-        scores: (n, c) float32; NaN where a list has no candidate.
+        scores: (n, c) float32; NaN where a list has no candidate, or a candidate no score.
         pairs: candidates scored.
         truncated: how many of them the scorer read cut at its maximum length.
     """
@@ -98,9 +101,11 @@ def candidate_texts(collection: Collection, rows: np.ndarray) -> dict[int, str]:
 
 
 def pair_scores(
-    scorer: Scorer, queries: Sequence[str], documents: Texts, rows: np.ndarray, signals: Path | None, label: str
+    scorer: AnyScorer, queries: Sequence[str], documents: Texts, rows: np.ndarray, signals: Path | None, label: str
 ) -> PairScores:
     """The scorer's scores of every query's candidates; scores what the store lacks, each distinct pair once.
+
+    A scorer of lists is asked anew: it may have no score of some candidates.
 
     Args:
         scorer: the teacher of scores.
@@ -114,6 +119,9 @@ def pair_scores(
         InputError: rows that do not fit the queries or texts, a score that is not finite, or a pair without a score.
         PotstillError: the store cannot be written.
     """
+    if isinstance(scorer, ListScorer):
+        said = scorer.of_lists(queries, rows)
+        return PairScores(said, int((~np.isnan(said)).sum()), 0)
     table, where, cut = _filled(scorer, "scores", SignalStore(signals, "float32"), queries, documents, rows, label)
     scores = np.full(rows.shape, np.nan, dtype=np.float32)
     scores[rows >= 0] = np.concatenate([np.zeros((0, 1), np.float32), *table.chunks(where, _BLOCK)])[:, 0]

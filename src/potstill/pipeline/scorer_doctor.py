@@ -10,6 +10,7 @@ from ..progress import duration
 from ..queries import TrainingQueries
 from ..recipe import Recipe
 from ..signals import pair_text
+from .list_scorers import ListScorer
 from .lists import wanted
 from .scorers import Panel
 
@@ -41,6 +42,9 @@ def scorers_cost(
         if split is not None:
             pairs += len(collection.qrels(split)) * min(recipe.evaluate.rerank, collection.document_count)
         some = [pair_text(queries.texts[i % len(queries.texts)], text) for i, text in enumerate(documents[:_PAIRS])]
+        if isinstance(scorer, ListScorer):
+            said.append(f"{name} ({scorer.kind}): at most {pairs:,} scores, which are looked up")
+            continue
         source = scorer.source("scores")
         before = time.perf_counter()
         source.encode(some, "pair")

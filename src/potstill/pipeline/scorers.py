@@ -11,10 +11,13 @@ import numpy as np
 
 from ..candidates.vectors import unit as unit_length
 from ..collection import Collection
+from ..errors import InputError
 from ..progress import say
 from ..recipe import ObjectiveSpec, ScorerSpec
+from ..recipe.teachers import LISTED
 from ..teachers import Scorer, open_scorer
-from .pair_scores import candidate_texts, pair_scores, pair_vectors
+from .list_scorers import ListScorer, open_list_scorer
+from .pair_scores import AnyScorer, PairScores, candidate_texts, pair_scores, pair_vectors
 from .scorer_report import ScorerReport, calibrate, rank_correlation
 
 if TYPE_CHECKING:
@@ -28,14 +31,14 @@ class Panel:
     """The open scorers of a recipe, by name."""
 
     specs: Mapping[str, ScorerSpec] = field(default_factory=dict)
-    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    scorers: Mapping[str, AnyScorer] = field(default_factory=dict)
 
     def identity(self) -> dict[str, str]:
         """What made their scores, by name."""
         return {
-            f"scorer {name}": " ".join(
-                scorer.source(signal).fingerprint("pair").digest() for signal in sorted(scorer.signals)
-            )
+            f"scorer {name}": scorer.identity()
+            if isinstance(scorer, ListScorer)
+            else " ".join(scorer.source(signal).fingerprint("pair").digest() for signal in sorted(scorer.signals))
             for name, scorer in self.scorers.items()
         }
 
@@ -89,14 +92,18 @@ class Heard:
         return {name: report.as_json() for name, report in self.reports.items()}
 
 
-def open_panel(specs: Sequence[ScorerSpec]) -> Panel:
-    """Open every scorer of a recipe.
+def open_panel(specs: Sequence[ScorerSpec], collection: Collection) -> Panel:
+    """Open every scorer of a recipe; some know the documents of a collection.
 
     Raises:
         InputError: one of them cannot be opened.
     """
     named = {str(spec.name): spec for spec in specs}
-    panel = Panel(named, {name: open_scorer(spec) for name, spec in named.items()})
+    opened = {
+        name: open_list_scorer(spec, collection) if spec.kind in LISTED else open_scorer(spec)
+        for name, spec in named.items()
+    }
+    panel = Panel(named, opened)
     for name, scorer in panel.scorers.items():
         say(f"scorer: {name}, {scorer.kind}")
     return panel
@@ -142,13 +149,20 @@ def hear(
         texts = candidate_texts(collection, lists) if texts is None else texts
         if scored:
             found = pair_scores(scorer, queries, texts, lists, signals, f"{name}: scores of candidates")
+            if not found.pairs and (lists >= 0).any():
+                raise InputError(
+                    "has no score of any candidate of the training queries",
+                    where=f"scorer {name}",
+                    fix="give scores of the queries that are trained on, by the collection's ids",
+                )
             heard.scores[name] = found.scores
             spec = panel.specs[name]
             if not any(term.teacher == name and term.wants_temperature for term in objectives):
                 spec = spec.model_copy(update={"temperature": spec.temperature or 1.0})  # of the diagnostics alone
             heard.reports[name] = calibrate(found.scores, spec, positives=_fitting(lists, positives), others=reference)
             tell_cut(name, found.truncated, found.pairs)
-        if matched:
+            tell_holes(name, found, lists)
+        if matched and not isinstance(scorer, ListScorer):  # `check` has refused to match those
             heard.targets[name] = _targets(scorer, name, queries, texts, lists, max(matched), unit, signals)
     return heard
 
@@ -179,6 +193,13 @@ def _fitting(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray | No
     found = np.zeros(lists.shape, dtype=bool)
     found[:, 0] = (positives[:, 0] >= 0) & (lists[:, 0] == positives[:, 0])
     return found
+
+
+def tell_holes(name: str, found: PairScores, rows: np.ndarray) -> None:
+    """Say how many candidates a scorer has no score of; they count neither for nor against anything."""
+    asked = int((rows >= 0).sum())
+    if found.pairs < asked:
+        say(f"{name}: no score of {asked - found.pairs:,} of {asked:,} candidates, which are left out")
 
 
 def tell_cut(name: str, cut: int, pairs: int) -> None:

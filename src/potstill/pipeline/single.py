@@ -99,7 +99,7 @@ class _Run:
         teacher = open_teacher(recipe.teacher)
         say(f"teacher: {teacher.name}, {teacher.dimensions} dimensions")
         check_teacher(recipe, collection, teacher, self.split)
-        panel = open_panel(recipe.scorers)
+        panel = open_panel(recipe.scorers, collection)
         if doubt := doubtful_index(teacher, collection):
             self.warn_of([doubt])
         whole = None

@@ -55,7 +55,9 @@ class TeacherSpec(Strict):
         return self
 
 
-SCORERS = ("cross-encoder", "dual-pooled", "late-interaction", "sparse")
+SCORERS = ("cross-encoder", "dual-pooled", "late-interaction", "sparse", "bm25", "file")
+LISTED = ("bm25", "file")
+"""Kinds that know a collection's documents, and read no model."""
 
 
 class ScorerSpec(Strict):
@@ -64,13 +66,20 @@ class ScorerSpec(Strict):
     `cross-encoder`: any sentence-transformers CrossEncoder or Hugging Face sequence classifier. `dual-pooled`: one that
     `potstill teach dual-pooled` made; it gives two vectors for each pair besides. `late-interaction`: ColBERT and its
     kin, a sentence-transformers MultiVectorEncoder; its `max_length` is that of documents. `sparse`: a SparseEncoder.
+    `bm25`: of the collection's documents, by words of its `language` (found out; `bigrams`: pairs of characters).
+    `file`: scores at `path`, a TREC run, lines of query id, document id and score parted by tabs, or a folder of saved
+    candidates; pairs that it lacks have no score.
     `name` is what objectives and reports call it; None: the folder's name, or the id's last part.
     `label` chooses the logit of a classifier with several. `temperature` None: calibrated without labels, so that the
     median list has `perplexity` effective candidates.
     """
 
-    kind: Literal["cross-encoder", "dual-pooled", "late-interaction", "sparse"]
-    model: str
+    kind: Literal["cross-encoder", "dual-pooled", "late-interaction", "sparse", "bm25", "file"]
+    model: str = ""
+    path: Path | None = None
+    k1: float = Field(default=0.9, ge=0)
+    b: float = Field(default=0.4, ge=0, le=1)
+    language: str = "auto"
     name: str | None = None
     revision: str | None = None
     max_length: int | None = Field(default=None, ge=8)
@@ -83,9 +92,15 @@ class ScorerSpec(Strict):
     perplexity: float = Field(default=4.0, gt=1)
 
     @model_validator(mode="after")
-    def _named(self) -> ScorerSpec:
+    def _whole(self) -> ScorerSpec:
+        if (self.path is not None) != (self.kind == "file"):
+            raise ValueError("a scorer of kind `file` needs the `path` of its scores, and no other has one")
+        if bool(self.model) == (self.kind in LISTED):
+            raise ValueError(
+                f"a scorer of kind `{self.kind}` reads no `model`" if self.model else "a scorer needs its `model`"
+            )
         if self.name is None:
-            self.__dict__["name"] = Path(self.model).name
+            self.__dict__["name"] = self.path.stem if self.path is not None else Path(self.model or self.kind).name
         return self
 
 

@@ -1,0 +1,145 @@
+"""Scorers that know a collection's documents by their rows: BM25, and scores that were computed before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from ..candidates import Bm25Index, bm25_for, drawn_to_read, saved_ranking
+from ..collection import Collection
+from ..errors import InputError
+from ..progress import say
+from ..recipe import ScorerSpec
+from ..teachers.identity import file_digest
+from ..teachers.scorer import PairSignal
+from .lists import query_names
+
+
+@runtime_checkable
+class ListScorer(Protocol):
+    """A scorer that is asked for lists, not for pairs of texts; what it says is cheap, and no signal that is kept.
+
+    `name`, `kind`, `signals`, `dimensions`, `parameters` and `bytes` are those of a `Scorer`.
+    """
+
+    name: str
+    kind: str
+    signals: frozenset[PairSignal]
+    dimensions: int | None
+    parameters: int | None
+    bytes: int | None
+
+    def identity(self) -> str:
+        """What its scores depend on."""
+
+    def of_lists(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """Scores `(n, c)` float32 of documents `rows`; NaN where there is none, -1 rows among them."""
+
+
+def open_list_scorer(spec: ScorerSpec, collection: Collection) -> ListScorer:
+    """Open a scorer of kind `bm25` or `file` on a collection.
+
+    Raises:
+        InputError: a file that is missing, broken, or of another collection; an unknown language.
+        MissingExtra: bm25s is not installed.
+    """
+    return Bm25Scorer(spec, collection) if spec.kind == "bm25" else FileScorer(spec, collection)
+
+
+class Bm25Scorer:
+    """BM25 of the whole collection; a document that shares no word with a query scores 0, which is a score."""
+
+    kind = "bm25"
+    dimensions: int | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+
+    def __init__(self, spec: ScorerSpec, collection: Collection) -> None:
+        self.name = str(spec.name)
+        self.signals: frozenset[PairSignal] = frozenset({"scores"})
+        self.collection = collection.fingerprint()
+        if spec.language == "auto":
+            drawn = drawn_to_read(collection.document_count, 0)
+            self.index = bm25_for(collection.texts(), collection.texts(drawn.tolist()), k1=spec.k1, b=spec.b)
+        else:
+            bigrams = spec.language == "bigrams"
+            self.index = Bm25Index(
+                collection.texts(),
+                analysis="bigrams" if bigrams else "words",
+                language=None if bigrams else spec.language,
+                k1=spec.k1,
+                b=spec.b,
+            )
+        settings = self.index.settings
+        say(f"scorer: {self.name} reads {settings['language'] or settings['analysis']}")
+
+    def identity(self) -> str:
+        """Settings and collection."""
+        return json.dumps({**self.index.settings, "collection": self.collection}, sort_keys=True)
+
+    def of_lists(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """See `ListScorer`."""
+        found = np.full(rows.shape, np.nan, dtype=np.float32)
+        for number, (query, line) in enumerate(zip(queries, rows, strict=True)):
+            there = line >= 0
+            found[number, there] = self.index.scores(query)[line[there]]
+        return found
+
+
+class FileScorer:
+    """Scores of a TREC run, of tab-parted lines or of saved candidates, by the collection's own ids.
+
+    What the file lacks has no score: it is never read as 0.
+    """
+
+    kind = "file"
+    dimensions: int | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+
+    def __init__(self, spec: ScorerSpec, collection: Collection) -> None:
+        assert spec.path is not None
+        self.name, self.path, self.collection = str(spec.name), spec.path, collection
+        self.signals: frozenset[PairSignal] = frozenset({"scores"})
+        if not spec.path.exists():
+            raise InputError(
+                "there is no such file of scores", where=str(spec.path), fix="check the path of the scorer"
+            )
+        ids = list(collection.queries)
+        self._rows, self._scores, settings = saved_ranking(
+            spec.path, ids, collection.document_ids, collection.document_count
+        )
+        self._place = {query_id: number for number, query_id in enumerate(ids)}
+        without = settings["queries_without"]
+        say(
+            f"scorer: {self.name} has {int((self._rows >= 0).sum()):,} scores of {len(ids) - without:,} queries;"
+            f" {without:,} of the collection's queries have none"
+        )
+        for name in ("queries_not_asked_for", "documents_not_in_the_collection"):
+            if settings.get(name):
+                say(f"scorer: {self.name} has {settings[name]:,} {name.replace('_', ' ').replace('asked for', 'here')}")
+
+    def identity(self) -> str:
+        """The file's content."""
+        if self.path.is_file():
+            return file_digest(self.path)
+        whole = hashlib.blake2b(digest_size=16)
+        for path in sorted(self.path.iterdir()):
+            whole.update(file_digest(path).encode())
+        return whole.hexdigest()
+
+    def of_lists(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """See `ListScorer`."""
+        found = np.full(rows.shape, np.nan, dtype=np.float32)
+        for number, name in enumerate(query_names(self.collection, queries)):
+            place = self._place.get(name)
+            if place is None:
+                continue
+            known = self._rows[place]
+            scores = dict(zip(known[known >= 0].tolist(), self._scores[place][known >= 0].tolist(), strict=True))
+            found[number] = [scores.get(row, np.nan) for row in rows[number].tolist()]
+        return found

@@ -38,6 +38,33 @@ def cell(
     return dict(zip(FIELDS, (collection, arm, seed, measure, value, low, high, p), strict=True))
 
 
+def paired_cells(
+    collection: str,
+    pair: str,
+    before: list[Mapping[str, float]],
+    after: list[Mapping[str, float]],
+    measure: str,
+) -> list[dict[str, Any]]:
+    """The difference of two arms with its interval and p, and how many seeds it is over; said too.
+
+    Args:
+        collection: key of the cells.
+        pair: the arms' names, as key.
+        before: value by query of the first arm, for each seed.
+        after: of the second.
+        measure: what the values are.
+    """
+    from potstill.evaluation import paired
+
+    found = paired(after, before)
+    gap = found.difference
+    print(f"{collection}, {pair}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}")
+    return [
+        cell(collection, pair, None, f"difference {measure}", gap.value, low=gap.low, high=gap.high, p=found.p),
+        cell(collection, pair, None, "seeds", float(max(len(before), len(after)))),
+    ]
+
+
 class Cells:
     """The cells of one results file; several processes may add to it at once."""
 

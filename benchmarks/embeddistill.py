@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cells import Cells, cell
+from cells import Cells, cell, paired_cells
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -249,38 +249,18 @@ class Bench:
 
     def tests(self) -> None:
         """Paired tests between neighbouring arms, seeds averaged query by query."""
-        from potstill.evaluation import paired
-
         held: dict[str, dict[str, Any]] = {}
         for path in sorted(RESULTS.glob("embeddistill_*_queries.json")):
             for collection, arms in json.loads(path.read_text(encoding="utf-8")).items():
                 held.setdefault(collection, {}).update(arms)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for collection, arms in held.items():
             for first, second in PAIRS:
                 if first in arms and second in arms:
                     seeds = sorted(arms[first].keys() & arms[second].keys()) or [*arms[first]]
                     a = [arms[second][seed] for seed in sorted(arms[second]) if seed in seeds or seed == "None"]
                     b = [arms[first][seed] for seed in sorted(arms[first]) if seed in seeds or seed == "None"]
-                    found = paired(a, b)
-                    gap = found.difference
-                    name = f"{second} against {first}"
-                    rows.append(
-                        cell(
-                            collection,
-                            name,
-                            None,
-                            f"difference {MEASURE}",
-                            gap.value,
-                            low=gap.low,
-                            high=gap.high,
-                            p=found.p,
-                        )
-                    )
-                    rows.append(cell(collection, name, None, "seeds", float(max(len(a), len(b)))))
-                    print(
-                        f"{collection}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}"
-                    )
+                    rows += paired_cells(collection, f"{second} against {first}", b, a, MEASURE)
         self.cells.add(rows)
 
 

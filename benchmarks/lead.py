@@ -29,7 +29,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cells import Cells, cell
+from cells import Cells, cell, paired_cells
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -285,8 +285,6 @@ def run_of(work: Path, collection: str, kind: str, arm: str, seed: int) -> Path:
 
 def tests(results: Path) -> None:
     """Paired tests between arms, seeds averaged query by query."""
-    from potstill.evaluation import paired
-
     cells = Cells(results / "lead.json")
     held = json.loads((results / "lead_queries.json").read_text(encoding="utf-8"))
     rows = []
@@ -298,12 +296,13 @@ def tests(results: Path) -> None:
                 seeds = sorted(before.keys() & after.keys()) if before and after else []
                 if not seeds:
                     continue
-                found = paired([after[seed] for seed in seeds], [before[seed] for seed in seeds])
-                gap, name = found.difference, f"{kind}: {second} against {first}"
-                bounds = {"low": gap.low, "high": gap.high, "p": found.p}
-                rows.append(cell(collection, name, None, f"difference {MEASURE}", gap.value, **bounds))
-                rows.append(cell(collection, name, None, "seeds", float(len(seeds))))
-                print(f"{collection}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}")
+                rows += paired_cells(
+                    collection,
+                    f"{kind}: {second} against {first}",
+                    [before[seed] for seed in seeds],
+                    [after[seed] for seed in seeds],
+                    MEASURE,
+                )
     cells.add(rows)
 
 

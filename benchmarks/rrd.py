@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from cells import Cells, cell
+from cells import Cells, cell, paired_cells
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -181,8 +181,6 @@ def spearman(collection: str, run: Path) -> float:
 
 def tests(results: Path) -> None:
     """Paired tests between arms, seeds averaged query by query."""
-    from potstill.evaluation import paired
-
     cells = Cells(results / "rrd.json")
     held = json.loads((results / "rrd_queries.json").read_text(encoding="utf-8"))
     rows = []
@@ -191,12 +189,8 @@ def tests(results: Path) -> None:
             if first not in arms or second not in arms:
                 continue
             seeds = sorted(arms[first].keys() & arms[second].keys())
-            found = paired([arms[second][seed] for seed in seeds], [arms[first][seed] for seed in seeds])
-            gap, name = found.difference, f"{second} against {first}"
-            bounds = {"low": gap.low, "high": gap.high, "p": found.p}
-            rows.append(cell(key, name, None, f"difference {MEASURE}", gap.value, **bounds))
-            rows.append(cell(key, name, None, "seeds", float(len(seeds))))
-            print(f"{key}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}")
+            before, after = ([arms[arm][seed] for seed in seeds] for arm in (first, second))
+            rows += paired_cells(key, f"{second} against {first}", before, after, MEASURE)
     cells.add(rows)
 
 

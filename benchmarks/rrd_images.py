@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from cells import Cells, cell
+from cells import Cells, cell, paired_cells
 from potstill.objectives import BankRelations, BatchGeometry, NoiseContrast, calibrate_temperature
 from potstill.objectives.functional import score_kl
 from potstill.training.queue import VectorQueue
@@ -44,7 +44,7 @@ MEASURE = "accuracy"
 BATCH, RATE, MOMENTUM, DECAY = 64, 0.05, 0.9, 5e-4
 MILESTONES = (150 / 240, 180 / 240, 210 / 240)
 QUEUE, WIDTH, KD_TEMPERATURE = 16_384, 64, 4.0
-PERPLEXITY, ANCHORS, PUBLISHED = 16.0, 1_000, 0.1
+PERPLEXITY, ANCHORS, PUBLISHED, CHUNK = 16.0, 1_000, 0.1, 4_096
 
 ALONE = "student alone"
 ARMS = (
@@ -261,7 +261,7 @@ class Terms(nn.Module):
             self.__dict__["random"] = nn.Linear(teacher.features, width).to(device).requires_grad_(False)
         self.objective: BankRelations | NoiseContrast | None = None
         if arm.startswith("RRD"):
-            self.objective = BankRelations.preset("paper-cli")
+            self.objective = BankRelations.preset("paper-cli", chunk=CHUNK)
         elif arm == "CRD":
             self.objective = NoiseContrast()
         self.to(device)
@@ -272,7 +272,7 @@ class Terms(nn.Module):
             return
         vectors = normalize(features, dim=1)
         found = calibrate_temperature(vectors[:ANCHORS] @ vectors[ANCHORS:].T, PERPLEXITY)
-        self.objective = BankRelations.preset("matched", temperature=found.temperature)
+        self.objective = BankRelations.preset("matched", temperature=found.temperature, chunk=CHUNK)
         self.told |= {"teacher temperature": found.temperature, "effective neighbours": found.perplexity}
 
     def forward(self, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
@@ -354,20 +354,13 @@ def idx(path: Path) -> np.ndarray:
 
 def tests(results: Path) -> None:
     """Paired tests between arms over the test images, seeds averaged."""
-    from potstill.evaluation import paired
-
     cells = Cells(results / "rrd_images.json")
     held = json.loads((results / "rrd_images_right.json").read_text(encoding="utf-8"))
     rows = []
     for collection, arms in held.items():
         for first, second in pairs_of(arms):
             before, after = (list(unpacked(arms[arm])) for arm in (first, second))
-            found = paired(after, before)
-            gap, name = found.difference, f"{second} against {first}"
-            bounds = {"low": gap.low, "high": gap.high, "p": found.p}
-            rows.append(cell(collection, name, None, f"difference {MEASURE}", gap.value, **bounds))
-            rows.append(cell(collection, name, None, "seeds", float(min(len(before), len(after)))))
-            print(f"{collection}, {name}: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), p {found.p:.4f}")
+            rows += paired_cells(collection, f"{second} against {first}", before, after, MEASURE)
     cells.add(rows)
 
 

@@ -43,7 +43,7 @@ def check_recipe(recipe: Recipe) -> None:
     longest = 1 + recipe.candidates.count
     for number, scorer in enumerate(recipe.scorers):
         asked = scorer.name not in recipe.live
-        listened = asked and any(spec.teacher == scorer.name and spec.wants_temperature for spec in recipe.objectives)
+        listened = asked and any(spec.wants_temperature_of(str(scorer.name)) for spec in recipe.objectives)
         counts = {spec.count for spec in recipe.objectives if spec.teacher == scorer.name and spec.family == "match"}
         if len(counts) > 1:
             raise InputError(
@@ -223,6 +223,7 @@ def check_task(
     from ..students import Tokens
     from ..training.checks import check
     from ..training.data import TrainingSet
+    from ..training.terms import VoteTerm
 
     def nothing(count: int) -> Tokens:
         return Tokens(np.empty(0, dtype=np.int32), np.zeros(count + 1, dtype=np.int64))
@@ -240,9 +241,11 @@ def check_task(
             mined=np.zeros((count, 1 + candidates), dtype=np.int64),
             positives=positives_of(queries),
             pair_scores={
-                term.teacher: np.zeros((count, 1 + candidates), np.float32)
+                name: np.zeros((count, 1 + candidates), np.float32)
                 for term in task.score_terms
-                if term.teacher and not term.live
+                if not term.live
+                for name in (*(term.teachers if isinstance(term, VoteTerm) else ()), term.teacher)
+                if name is not None and name != VECTORS
             },
             trained_documents=np.arange(documents if task.document_terms else 0),
         ),

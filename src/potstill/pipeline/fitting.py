@@ -25,11 +25,12 @@ from ..training.loop import train
 from ..training.task import Task
 from ..training.terms import build_terms
 from .lists import positives_of
+from .logged import last_logged
 from .material import Material
 from .naming import without_key
 from .objectives import settled
 from .preparation import unit_space
-from .relating import calibrated, last_report, lines, relate, warnings
+from .relating import calibrated, lines, relate, warnings
 
 _VALIDATION_DOCUMENTS = 20_000  # searched at each validation; more say little more about the student
 _OWN_VALIDATION_DOCUMENTS = 1_000  # the same where the student must encode them
@@ -40,12 +41,11 @@ _COLLAPSED = 0.9  # mean cosine between vectors of different texts, from which n
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training came to, and what the user should know about it."""
+    """What training came to, and what the user should know about it: `told` by topic, as its last update has it."""
 
     summary: dict[str, Any]
     warnings: list[str]
-    relations: list[str] = field(default_factory=list)
-    """What the last update says of relations to a bank."""
+    told: dict[str, list[str]] = field(default_factory=dict)
     temperatures: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -71,8 +71,8 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
         with torch.no_grad():
             validation(task)  # for the warnings
     summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
-    told = last_report(run) if task.relations.terms else []
-    return Fitted(summary, [*warnings_of(data, validation, task), *warnings(task)], told, temperatures)
+    said = [*warnings_of(data, validation, task), *warnings(task)]
+    return Fitted(summary, said, last_logged(run), temperatures)
 
 
 def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:

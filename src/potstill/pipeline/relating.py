@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -133,18 +131,6 @@ def warnings(task: Task) -> list[str]:
                 "wastes the length of its vectors on directions in which the bank hardly varies"
             )
     return said
-
-
-def last_report(run: Path) -> list[str]:
-    """What the metrics say last of relations to a bank."""
-    path = run / "metrics.jsonl"
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    last: dict[str, Any] = next((row["relations"] for row in reversed(list(rows)) if row.get("relations")), {})
-    return [
-        f"{name}, at the end: KL gap {of['kl_gap']:.4f} nats over a teacher entropy of {of['teacher_entropy']:.3f}; "
-        f"{of['effective_neighbours']:.1f} effective neighbours, the first one kept for {of['top1_agreement']:.0%}"
-        for name, of in last.items()
-    ]
 
 
 def _planned(term: RelationTerm, task: Task, data: TrainingSet, batch: int) -> tuple[torch.Tensor, torch.Tensor]:

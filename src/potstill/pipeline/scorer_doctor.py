@@ -37,7 +37,7 @@ def scorers_cost(
     """
     said = []
     for name, scorer in panel.scorers.items():
-        listened = any(spec.teacher == name for spec in recipe.objectives)
+        listened = any(spec.listens_to(name) for spec in recipe.objectives)
         pairs = len(queries.texts) * (1 + recipe.candidates.count) if listened and wanted(recipe) else 0
         if split is not None:
             pairs += len(collection.qrels(split)) * min(recipe.evaluate.rerank, collection.document_count)

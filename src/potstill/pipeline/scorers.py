@@ -13,7 +13,7 @@ from ..candidates.vectors import unit as unit_length
 from ..collection import Collection
 from ..errors import InputError
 from ..progress import say
-from ..recipe import ObjectiveSpec, ScorerSpec
+from ..recipe import VECTORS, ObjectiveSpec, ScorerSpec
 from ..recipe.teachers import LISTED
 from ..teachers import Scorer, open_scorer
 from .list_scorers import ListScorer, open_list_scorer
@@ -71,21 +71,30 @@ class Heard:
         targets: scorer -> vectors of texts, averaged over pairs.
         reports: scorer -> its temperature and diagnostics.
         held_out: lists of held-out queries, to validate by; None: no scorer is listened to.
+        vectors_temperature: of the teacher of vectors, where it votes.
     """
 
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     targets: dict[str, PairTargets] = field(default_factory=dict)
     reports: dict[str, ScorerReport] = field(default_factory=dict)
     held_out: HeldOutLists | None = None
+    vectors_temperature: float = 1.0
 
     def settled(self, objectives: Sequence[ObjectiveSpec]) -> tuple[ObjectiveSpec, ...]:
         """The objectives, those that listen to a scorer at the temperature that it was calibrated to."""
-        return tuple(
-            spec.model_copy(update={"teacher_temperature": self.reports[spec.teacher].temperature})
-            if spec.teacher in self.reports and spec.wants_temperature
-            else spec
-            for spec in objectives
-        )
+        found = []
+        for spec in objectives:
+            if spec.family == "vote" and not spec.vote.temperatures:
+                scales = tuple(
+                    self.vectors_temperature if name == VECTORS else self.reports[name].temperature
+                    for name in spec.teachers
+                )
+                vote = spec.vote.model_copy(update={"temperatures": scales})
+                spec = spec.model_copy(update={"vote": vote})
+            elif spec.teacher in self.reports and spec.wants_temperature:
+                spec = spec.model_copy(update={"teacher_temperature": self.reports[spec.teacher].temperature})
+            found.append(spec)
+        return tuple(found)
 
     def as_json(self) -> dict[str, Any]:
         """For `run.json`."""
@@ -139,10 +148,10 @@ def hear(
     """
     from ..training.terms import PAIRS
 
-    heard = Heard()
+    heard = Heard(vectors_temperature=_of_vectors(objectives, reference))
     texts: dict[int, str] | None = None
     for name, scorer in panel.scorers.items():
-        scored = any(spec.teacher == name and spec.family == "scores" for spec in objectives)
+        scored = any(spec.listens_to(name) and spec.family in ("scores", "vote") for spec in objectives)
         matched = [spec.count or PAIRS for spec in objectives if spec.teacher == name and spec.family == "match"]
         if not scored and not matched:
             continue
@@ -157,7 +166,7 @@ def hear(
                 )
             heard.scores[name] = found.scores
             spec = panel.specs[name]
-            if not any(term.teacher == name and term.wants_temperature for term in objectives):
+            if not any(term.wants_temperature_of(name) for term in objectives):
                 spec = spec.model_copy(update={"temperature": spec.temperature or 1.0})  # of the diagnostics alone
             heard.reports[name] = calibrate(found.scores, spec, positives=_fitting(lists, positives), others=reference)
             tell_cut(name, found.truncated, found.pairs)
@@ -176,7 +185,7 @@ def hear_held_out(
     signals: Path | None,
 ) -> HeldOutLists | None:
     """Ask the scorers that some objective listens to about `(h, c)` documents of h held-out queries."""
-    names = [name for name in panel.scorers if any(spec.teacher == name for spec in objectives)]
+    names = [name for name in panel.scorers if any(spec.listens_to(name) for spec in objectives)]
     if not names:
         return None
     texts = candidate_texts(collection, rows)
@@ -184,6 +193,15 @@ def hear_held_out(
     return HeldOutLists(
         rows, {n: pair_scores(panel.scorers[n], queries, texts, rows, signals, f"{n}: {label}").scores for n in names}
     )
+
+
+def _of_vectors(objectives: Sequence[ObjectiveSpec], reference: np.ndarray | None) -> float:
+    """Temperature of the teacher of vectors where it votes, found as a scorer's is."""
+    voting = next((spec for spec in objectives if VECTORS in spec.teachers and not spec.vote.temperatures), None)
+    if voting is None or reference is None:
+        return 1.0
+    own = ScorerSpec(kind="bm25", name=VECTORS, perplexity=voting.vote.perplexity)  # any kind: the name is what is told
+    return calibrate(reference, own).temperature
 
 
 def _fitting(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray | None:

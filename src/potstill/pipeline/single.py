@@ -141,7 +141,8 @@ class _Run:
         if fitted.temperatures:  # said before training
             record.data["relations"] = fitted.temperatures
             record.data["told"].setdefault("relations", []).extend(lines(fitted.temperatures))
-        self.tell("relations", fitted.relations)
+        for topic, said in fitted.told.items():
+            self.tell(topic, said)
         if material.candidates is not None:
             material.candidates.save(self.run / FOLDER)
         self.warn_of(fitted.warnings)

@@ -10,6 +10,7 @@ from .running import AugmentSpec, EvaluateSpec, OutputSpec, TrainingSpec
 from .students import StudentSpec
 from .teachers import ScorerSpec, TeacherSpec
 from .teaching import TeachGeneratorSpec, TeachSpec
+from .votes import VoteSpec
 from .whole import VECTORS, Recipe
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "TeachSpec",
     "TeacherSpec",
     "TrainingSpec",
+    "VoteSpec",
     "load_recipe",
     "load_spec",
 ]

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from .banks import BankSpec
 from .base import Role, Strict
 from .layers import LayersSpec
+from .votes import VoteSpec
 
 
 class GeneratorSpec(Strict):
@@ -135,6 +136,7 @@ FORMS: dict[str, tuple[str, ...]] = {
         "comparative",
         "cross-metric",
     ),
+    "vote": ("list", "margin"),
 }
 
 BANKED = ("bank", "disco", "crd")
@@ -162,11 +164,15 @@ class ObjectiveSpec(Strict):
     `relations` keep how texts of one `role` lie to others, by the teacher of vectors: to a `bank` of its vectors
     (`bank`, the contrasts `disco` and `crd`), among the texts of the batch (`own` and the forms named after the papers
     that compare geometries), or to the text that fits (`cross-metric`).
+
+    `vote` listens to several `teachers` (scorers, and `teacher`, the one of vectors) over each query's own candidates:
+    whole lists vote (`list`), or differences to the first candidate, a known positive where there is one (`margin`).
     """
 
-    family: Literal["match", "scores", "contrastive", "layers", "relations"]
+    family: Literal["match", "scores", "contrastive", "layers", "relations", "vote"]
     form: str | None = None
     teacher: str | None = None
+    teachers: tuple[str, ...] = ()
     weight: float = Field(default=1.0, gt=0)
     role: Role | Literal["both"] = "query"
     prefixes: tuple[int, ...] = ()
@@ -178,6 +184,21 @@ class ObjectiveSpec(Strict):
     count: int | None = Field(default=None, ge=1)
     layers: LayersSpec = LayersSpec()
     bank: BankSpec = BankSpec()
+    vote: VoteSpec = VoteSpec()
+
+    @model_validator(mode="after")
+    def _voters(self) -> ObjectiveSpec:
+        if self.family != "vote":
+            if self.teachers or self.vote != VoteSpec():
+                raise ValueError("`teachers` and `vote` are for objectives of the family vote; others have a `teacher`")
+            return self
+        if self.teacher is not None or len(self.teachers) < 2:
+            raise ValueError("a vote has `teachers`, a list of two names or more")
+        if len(set(self.teachers)) < len(self.teachers):
+            raise ValueError("a teacher has one vote: `teachers` names one of them twice")
+        if self.vote.temperatures and len(self.vote.temperatures) != len(self.teachers):
+            raise ValueError(f"{len(self.teachers)} teachers and {len(self.vote.temperatures)} temperatures")
+        return self
 
     @model_validator(mode="after")
     def _form_fits(self) -> ObjectiveSpec:
@@ -191,12 +212,22 @@ class ObjectiveSpec(Strict):
     @property
     def needs_lists(self) -> bool:
         """Whether the term can only be computed on each query's own list of documents (unless its teacher is live)."""
-        return (self.teacher is not None and self.family in ("match", "scores")) or self.form == "margin-mse"
+        listens = self.teacher is not None and self.family in ("match", "scores")
+        return listens or self.family == "vote" or self.form == "margin-mse"
+
+    def listens_to(self, name: str) -> bool:
+        """Whether the term learns from this scorer."""
+        return name == self.teacher or name in self.teachers
 
     @property
     def wants_temperature(self) -> bool:
         """Whether the term reads a scorer's temperature that the recipe leaves open."""
         return self.form in ("kl", "cmkd") and self.teacher_temperature is None
+
+    def wants_temperature_of(self, name: str) -> bool:
+        """Whether the term reads this scorer's temperature, and the recipe leaves it open."""
+        votes = name in self.teachers and not self.vote.temperatures
+        return votes or (self.teacher == name and self.wants_temperature)
 
     @property
     def wants_calibration(self) -> bool:

@@ -65,6 +65,9 @@ class Recipe(Strict):
             if term.teacher is not None and term.teacher not in names:
                 known = f"the scorers are {', '.join(map(str, names))}" if names else "there are no scorers"
                 raise ValueError(f"objectives.{number} listens to {term.teacher!r}, and {known}")
+            if strangers := [name for name in term.teachers if name not in (VECTORS, *names)]:
+                known = ", ".join((VECTORS, *map(str, names)))
+                raise ValueError(f"objectives.{number}.teachers names {strangers[0]!r}, and there are {known}")
         return self
 
     @model_validator(mode="after")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ..errors import InputError
 from ..objectives.prefixes import AtPrefixes
+from ..recipe import VECTORS
 from .data import TrainingSet
 from .layer_terms import LayerTerm
 from .relation_terms import RelationTerm
 from .task import Task
+from .terms import VoteTerm
 
 
 def check(task: Task, data: TrainingSet) -> None:
@@ -101,8 +103,10 @@ def check(task: Task, data: TrainingSet) -> None:
                 where=term.name,
                 fix="use towers: shared or separate",
             )
-        if term.teacher is not None and not term.live and term.teacher not in data.pair_scores:
-            raise InputError(f"there are no scores of {term.teacher}", where=term.name, fix="name it among the scorers")
+        heard = term.teachers if isinstance(term, VoteTerm) else (term.teacher,)
+        for name in heard:
+            if name not in (None, VECTORS, *data.pair_scores) and not term.live:
+                raise InputError(f"there are no scores of {name}", where=term.name, fix="name it among the scorers")
         sourced = data.sources is not None and bool((data.sources >= 0).any())
         if term.documents == "batch" and not (sourced or judged):
             raise InputError(

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..objectives import MarginVote
 from ..objectives.functional import keep_wrong
 from ..objectives.prefixes import AtPrefixes
 from ..objectives.scores import inner_scores
+from ..recipe import VECTORS
 from .data import TrainingSet
 from .layer_terms import LayerTerm
-from .terms import ScoreTerm
+from .terms import ScoreTerm, VoteTerm
 
 
 class Candidates:
@@ -24,6 +26,7 @@ class Candidates:
         mask: `(q, c)` True where a candidate counts, None: all.
         positives: `(q,)` column of a document that the query was judged to fit, -1: none is known; None: not needed.
         target: `(q, c)` a scorer's scores, None: inner products of the teacher's vectors.
+        voices: `(k, q, c)` what several teachers say, NaN where one has no score; None: nobody votes.
         rivals: `(q, c)` False at documents that are known to fit beside the positive; None: none are.
         all: whether these are simply all documents there are.
     """
@@ -35,6 +38,7 @@ class Candidates:
         self.positives: Tensor | None = None
         self.target: Tensor | None = None
         self.rivals: Tensor | None = None
+        self.voices: Tensor | None = None
         if own is not None:
             self.mask = torch.from_numpy(own >= 0)
             self.columns = torch.from_numpy(np.searchsorted(documents, np.maximum(own, documents[:1])))
@@ -68,6 +72,13 @@ class Candidates:
         assert self.mask is not None
         self.target = torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
         self.mask = self.mask & ~self.target.isnan()
+
+    def hear(self, scores: list[np.ndarray | None]) -> None:
+        """Take several teachers' `(q, c)` scores; None stands for the teacher of vectors, whose own are taken later."""
+        assert self.columns is not None
+        blank = np.zeros(self.columns.shape, dtype=np.float32)
+        said = [blank if each is None else np.asarray(each, dtype=np.float32) for each in scores]
+        self.voices = torch.from_numpy(np.stack(said))
 
     def load(self, data: TrainingSet, device: torch.device, every: Tensor | None) -> None:
         """Asymmetric: look up the teacher's vectors, which serve both sides; `every` has them all already."""
@@ -108,15 +119,9 @@ class Candidates:
             documents: `(u, d)` the student's vectors of the documents it encoded; None: the teacher's serve both sides.
             cosine: whether vectors are compared by angle, not by inner product.
         """
-        assert self._teacher is not None
-        theirs = ours = self._teacher
-        if self._places is not None:
-            assert documents is not None
-            ours = documents[self._places]
-        if cosine:
-            teacher, student = F.normalize(teacher, dim=1), F.normalize(student, dim=1)
-            ours = F.normalize(ours, dim=1)
-            theirs = F.normalize(theirs, dim=1)
+        if isinstance(term, VoteTerm):
+            return _voted(term, *self.ballot(term, teacher, student, documents, cosine=cosine))
+        teacher, theirs, student, ours = self._sides(teacher, student, documents, cosine=cosine)
         learned = term.objective.objective if isinstance(term.objective, AtPrefixes) else term.objective
         mask = self.mask
         if not learned.signals:  # a contrastive term: judgments are all it learns from
@@ -134,6 +139,42 @@ class Candidates:
             return term.objective(student, target, documents=per_query, mask=mask)
         return term.objective(self._own(inner_scores(student, ours)), target, mask=mask)
 
+    def ballot(
+        self, term: VoteTerm, teacher: Tensor, student: Tensor, documents: Tensor | None, *, cosine: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What is voted on; arguments as for `value`.
+
+        Returns:
+            The student's scores `(q, c)`, the teachers' `(k, q, c)`, each over its temperature, and where there is one.
+        """
+        assert self.voices is not None
+        assert self.mask is not None
+        teacher, theirs, student, ours = self._sides(teacher, student, documents, cosine=cosine)
+        vectors = self._own(inner_scores(teacher, theirs))
+        voices = [vectors if name == VECTORS else said for name, said in zip(term.teachers, self.voices, strict=True)]
+        scales = torch.tensor(term.temperatures, device=vectors.device).view(-1, 1, 1)
+        heard = torch.stack(voices) / scales
+        present = ~heard.isnan() & self.mask
+        return self._own(inner_scores(student, ours)), torch.where(present, heard, 0.0), present
+
+    def _sides(
+        self, teacher: Tensor, student: Tensor, documents: Tensor | None, *, cosine: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries and documents of the teacher and of the student, as they are compared."""
+        assert self._teacher is not None
+        theirs = ours = self._teacher
+        if self._places is not None:
+            assert documents is not None
+            ours = documents[self._places]
+        if not cosine:
+            return teacher, theirs, student, ours
+        return (
+            F.normalize(teacher, dim=1),
+            F.normalize(theirs, dim=1),
+            F.normalize(student, dim=1),
+            F.normalize(ours, dim=1),
+        )
+
     def _kept(self, target: Tensor, term: ScoreTerm) -> Tensor | None:
         """The mask, less the lists that the error filter drops."""
         if term.keep_wrong is None:
@@ -147,10 +188,27 @@ class Candidates:
         return scores if self.columns is None else scores.gather(1, self.columns)
 
     def _to(self, device: torch.device) -> None:
-        for name in ("columns", "mask", "positives", "target", "rivals"):
+        for name in ("columns", "mask", "positives", "target", "rivals", "voices"):
             held = getattr(self, name)
             if held is not None:
                 setattr(self, name, held.to(device))
+
+
+def _voted(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor) -> Tensor:
+    """The value of a vote."""
+    if isinstance(term.objective, MarginVote):
+        return term.objective(student / term.student_temperature, heard, mask=present)
+    asked, mask = list_masks(present)
+    return term.objective(student, heard, mask=mask, teacher_mask=asked)
+
+
+def list_masks(present: Tensor) -> tuple[Tensor, Tensor]:
+    """Who votes on a list, `(k, q)`, and on which candidates, `(q, c)`: those that all who vote have a score of.
+
+    A teacher votes where it has a score of at least two candidates.
+    """
+    asked = present.sum(dim=2) >= 2
+    return asked, (present | ~asked.unsqueeze(2)).all(dim=0) & present.any(dim=0)
 
 
 def candidates(
@@ -202,6 +260,10 @@ def candidates(
         if term.objective.signals and own is None:
             # Scores of a teacher say themselves that other documents fit; that they do is no error of the teacher.
             chosen.rivals, chosen.mask = chosen.mask, None
+    if isinstance(term, VoteTerm) and own is not None:
+        chosen.hear(
+            [None if name == VECTORS else data.pair_scores[name][queries][:, : term.count] for name in term.teachers]
+        )
     if term.teacher is not None and own is not None and not term.live:
         chosen.listen(data.pair_scores[term.teacher][queries][:, : term.count])
     return chosen

@@ -31,8 +31,9 @@ from .ranked_terms import RankedTerms
 from .rankers import Ranked, Ranker
 from .relation_terms import RelationTerm, relation_terms_of
 from .relations import Relations
-from .terms import MatchTerm, ScoreTerm, Term
+from .terms import MatchTerm, ScoreTerm, Term, VoteTerm
 from .trainable import Losses, Trainable
+from .vote_report import vote_report
 
 Mode = Literal["asymmetric", "shared", "separate"]
 Metric = Literal["dot", "cosine"]
@@ -275,9 +276,15 @@ class Task(Trainable[TrainingSet]):
         return Losses(total, values)
 
     def details(self, outputs: Outputs, batch: Batch) -> dict[str, Any]:
-        """Relations to a bank: their KL gap, and the teacher's neighbourhoods."""
-        found = self.relations.report(_by_role(outputs), batch.related)
-        return {"relations": found} if found else {}
+        """Relations to a bank: their KL gap, and the teacher's neighbourhoods. Votes: who is dropped, how often."""
+        votes = {}
+        for term in self.score_terms:
+            chosen = batch.candidates[term.name]
+            if isinstance(term, VoteTerm) and outputs.queries is not None and len(chosen.documents):
+                given = (batch.query_targets, outputs.queries, outputs.documents)
+                votes[term.name] = vote_report(term, *chosen.ballot(term, *given, cosine=self.metric == "cosine"))
+        told = {"relations": self.relations.report(_by_role(outputs), batch.related), "votes": votes}
+        return {topic: lines for topic, lines in told.items() if lines}
 
     def gradient_norms(self, losses: Losses, outputs: Outputs) -> dict[str, float]:
         """Norm of each weighted term's gradient with respect to the student's vectors of the batch.

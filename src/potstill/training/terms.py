@@ -11,6 +11,8 @@ from ..objectives import (
     Contrastive,
     EmbeddingMatch,
     LayerRankings,
+    ListVote,
+    MarginVote,
     Objective,
     ScoreCorrelation,
     ScoreKL,
@@ -41,6 +43,8 @@ _READ_BY: dict[str, tuple[tuple[str, str], ...]] = {
         ("relations", "own"),
         ("relations", "disco"),
         ("relations", "crd"),
+        ("vote", "list"),
+        ("vote", "margin"),
     ),
     "teacher_temperature": (("scores", "kl"), ("scores", "cmkd"), ("relations", "bank"), ("relations", "own")),
     "scale_by_temperature": (("scores", "kl"),),
@@ -76,6 +80,19 @@ class ScoreTerm:
     teacher: str | None = None
     keep_wrong: float | None = None
     live: bool = False
+
+
+@dataclass(frozen=True)
+class VoteTerm(ScoreTerm):
+    """Several teachers' scores of each query's own candidates, each divided by a temperature, as the student's are.
+
+    `teachers` by name; `teacher` among them is the one of vectors. A vote on lists has the student's temperature in its
+    objective, one on margins here.
+    """
+
+    teachers: tuple[str, ...] = ()
+    temperatures: tuple[float, ...] = ()
+    student_temperature: float = 1.0
 
 
 Term = MatchTerm | ScoreTerm | LayerTerm | RelationTerm
@@ -121,11 +138,15 @@ def build_terms(
                 raise ValueError("`documents: auto` is decided by the pipeline, which knows how many there are")
             name = _fresh(f"{spec.family}:{spec.form}{said}@{spec.documents}", terms)
             teacher = spec.teacher
-            if teacher is None and spec.family != "contrastive" and VECTORS in live:
+            if teacher is None and spec.family not in ("contrastive", "vote") and VECTORS in live:
                 teacher = VECTORS
             common = (name, spec.weight, spec.documents, spec.count or COUNT)
             if isinstance(objective, LayerRankings):
                 terms.append(LayerTerm(*common, objective, teacher, spec.layers, teacher is not None))
+            elif spec.family == "vote":
+                scales = spec.vote.temperatures or (1.0,) * len(spec.teachers)
+                warm = (spec.student_temperature or TEMPERATURE) if spec.form == "margin" else 1.0
+                terms.append(VoteTerm(*common, objective, None, None, False, spec.teachers, scales, warm))
             else:
                 terms.append(ScoreTerm(*common, objective, teacher, spec.keep_wrong, teacher in live))
     return terms
@@ -137,6 +158,18 @@ def _refuse(spec: ObjectiveSpec, where: str, live: Mapping[str, bool]) -> None:
         _refuse_relation(spec, where)
     elif spec.bank != BankSpec():
         raise InputError("`bank` is for relations", where=f"{where}.bank", fix="leave it out")
+    if spec.family == "vote" and (spec.prefixes or spec.documents not in ("auto", "mined")):
+        raise InputError(
+            "teachers vote on each query's own candidates, at the full width",
+            where=f"{where}.{'prefixes' if spec.prefixes else 'documents'}",
+            fix="leave it out",
+        )
+    if live_voter := next((name for name in spec.teachers if name in live), None):
+        raise InputError(
+            f"{live_voter} is in the training process, and votes are of scores that are known beforehand",
+            where=f"{where}.teachers",
+            fix="name it twice among the scorers, or leave one of the objectives out",
+        )
     if spec.family not in ("match", "relations") and spec.role != "query":
         raise InputError(
             "scores compare a query with documents", where=f"{where}.role", fix="leave `role` out or say query"
@@ -250,6 +283,12 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
         objective = Contrastive(student)
     elif spec.family == "relations":
         objective = relation_objective(spec)
+    elif spec.form == "list":
+        objective = ListVote(student, 1.0, soft_temperature=spec.vote.soft, soft_sharpness=spec.vote.sharpness)
+    elif spec.form == "margin":
+        vote = spec.vote
+        soft = {"soft_temperature": vote.soft, "soft_sharpness": vote.sharpness}
+        objective = MarginVote(**soft, tie=vote.tie, dead_zone=vote.dead_zone, normaliser=vote.normaliser)  # type: ignore[arg-type]
     elif spec.family == "layers":
         objective = LayerRankings(cast(Weighting, spec.form), spec.layers.temperature)
     elif spec.form == "kl":

@@ -1,0 +1,29 @@
+"""What GOVERN adds to a recipe: how several teachers vote."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Strict
+
+
+class VoteSpec(Strict):
+    """How the teachers of a `vote` objective decide.
+
+    `soft: null` is the hard vote: the majority teaches, the minority is dropped for the sample. A number makes it soft:
+    the temperature of the vote, beside its `sharpness` (0: the mean of the teachers). Of `margin` alone: a tie is
+    taught by all (`keep_all`) or by nobody (`drop`), teachers within `dead_zone` of the student do not vote, and
+    weights are shared among the teachers kept or among all (`normaliser`). `temperatures` are what each teacher's
+    scores are divided by, in the order of `teachers`; empty: calibrated without labels, as a scorer says, and for the
+    teacher of vectors so that the median list has `perplexity` effective candidates.
+    """
+
+    soft: float | None = Field(default=None, gt=0)
+    sharpness: float = Field(default=6.0, ge=0)
+    tie: Literal["keep_all", "drop"] = "keep_all"
+    dead_zone: float = Field(default=0.0, ge=0)
+    normaliser: Literal["kept", "teachers"] = "kept"
+    temperatures: tuple[float, ...] = ()
+    perplexity: float = Field(default=4.0, gt=1)

@@ -1,0 +1,61 @@
+"""Whole runs in which several teachers vote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pipeline_runs import check_evaluation, lines, quick_run, read
+
+from tiny import make_tiny_collection, make_tiny_cross_encoder
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_collection(tmp_path_factory.mktemp("votes") / "collection", documents=40, queries=60)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_cross_encoder(tmp_path_factory.mktemp("votes") / "reader", scale=2.0)
+
+
+@pytest.mark.parametrize("form", ["list", "margin"])
+@pytest.mark.parametrize("towers", ["asymmetric", "shared"])
+def test_three_kinds_of_teacher_vote(tmp_path, judged, reader, tiny_encoder, signals, form, towers):
+    scorers = [{"kind": "bm25", "perplexity": 2}, {"kind": "cross-encoder", "name": "reader", "model": str(reader)}]
+    terms = [{"family": "vote", "form": form, "teachers": ["bm25", "reader", "teacher"]}]
+    run = tmp_path / "run"
+    found = quick_run(
+        run,
+        collection=judged,
+        teacher=tiny_encoder,
+        signals=signals,
+        settings=[
+            "scorers=" + json.dumps(scorers),
+            "objectives=" + json.dumps(terms),
+            f"towers={towers}",
+            "candidates.count=7",
+        ],
+    )
+    check_evaluation(found)
+    assert {"bm25", "reader", "student"} <= found["reranking"]["systems"].keys()
+    record = read(run / "run.json")
+    assert {"bm25", "reader"} == record["scorers"].keys()
+    logged = [line["votes"] for line in lines(run / "metrics.jsonl") if "votes" in line]
+    (said,) = logged[-1].values()
+    assert said["dropped"].keys() == said["weight"].keys() == {"bm25", "reader", "teacher"}
+    assert 0 <= said["contested"] <= 1
+    told = " ".join(record["told"]["votes"])
+    assert "contested" in told
+    assert "bm25 is dropped" in told
+
+
+def test_a_run_is_not_resumed_with_other_votes(tmp_path, judged, reader, tiny_encoder, signals):
+    scorers = [{"kind": "bm25", "perplexity": 2}]
+    terms = [{"family": "vote", "teachers": ["bm25", "teacher"], "vote": {"soft": 0.5}}]
+    given = {"collection": judged, "teacher": tiny_encoder, "signals": signals}
+    settings = ["scorers=" + json.dumps(scorers), "objectives=" + json.dumps(terms), "candidates.count=7"]
+    first = quick_run(tmp_path / "run", settings=settings, **given)
+    assert quick_run(tmp_path / "run", settings=settings, resume=True, **given)["systems"] == first["systems"]

@@ -51,7 +51,7 @@ def deep_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny_scorer(kind: str, scorers: dict[str, Path]) -> dict[str, object]:
     """What replaces a scorer's model; words of tiny documents tell few of them apart."""
-    return {"perplexity": 2} if kind == "bm25" else {"model": str(scorers[kind])}
+    return {"perplexity": 2} if kind == "bm25" else {"model": str(scorers[kind]), "max_length": None}
 
 
 def fitted(recipe: Recipe, scorers: dict[str, Path]) -> list[str]:

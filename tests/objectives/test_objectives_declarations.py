@@ -17,6 +17,7 @@ from potstill.objectives import (
     CrossMetric,
     EmbeddingMatch,
     LayerRankings,
+    ListEnsemble,
     ListVote,
     MarginVote,
     NoiseContrast,
@@ -70,6 +71,7 @@ EXAMPLES = [
     PointVote("probability"),
     MarginVote(tie="drop"),
     ListVote(),
+    *(ListEnsemble(form=form) for form in ListEnsemble.forms),
 ]
 
 
@@ -87,7 +89,7 @@ def value(objective, queries, documents, teacher_queries=QUERIES, teacher_docume
         return objective(scores.expand(2, -1, -1), teacher.expand(2, -1, -1), positives=torch.arange(6))
     if isinstance(objective, PointVote):
         return objective(scores.reshape(-1), teacher.reshape(1, -1))
-    if isinstance(objective, MarginVote | ListVote):
+    if isinstance(objective, MarginVote | ListVote | ListEnsemble):
         return objective(scores, teacher.unsqueeze(0))
     if isinstance(objective, Contrastive):
         return objective(scores, teacher.argmax(dim=1))
@@ -223,6 +225,7 @@ objectives = st.one_of(
     ),
     st.builds(MarginVote, soft_temperature=st.none() | temperature),
     st.builds(ListVote, temperature, temperature, st.none() | temperature),
+    st.builds(ListEnsemble, temperature, temperature, st.sampled_from(ListEnsemble.forms)),
 )
 prefixed = st.builds(
     AtPrefixes,

@@ -52,6 +52,17 @@ def test_three_kinds_of_teacher_vote(tmp_path, judged, reader, tiny_encoder, sig
     assert "bm25 is dropped" in told
 
 
+@pytest.mark.parametrize("form", ["mean", "logits", "median", "random", "entropy", "entropy-softmax"])
+def test_teachers_are_heard_without_a_vote(tmp_path, judged, reader, tiny_encoder, signals, form):
+    scorers = [{"kind": "bm25", "perplexity": 2}, {"kind": "cross-encoder", "name": "reader", "model": str(reader)}]
+    terms = [{"family": "ensemble", "form": form, "teachers": ["bm25", "reader", "teacher"]}]
+    run = tmp_path / "run"
+    settings = ["scorers=" + json.dumps(scorers), "objectives=" + json.dumps(terms), "candidates.count=7"]
+    check_evaluation(quick_run(run, collection=judged, teacher=tiny_encoder, signals=signals, settings=settings))
+    logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
+    assert all(value > 0 for terms in logged for value in terms.values())
+
+
 def test_a_run_is_not_resumed_with_other_votes(tmp_path, judged, reader, tiny_encoder, signals):
     scorers = [{"kind": "bm25", "perplexity": 2}]
     terms = [{"family": "vote", "teachers": ["bm25", "teacher"], "vote": {"soft": 0.5}}]

@@ -5,6 +5,7 @@ from .calibration import Calibration, calibrate_temperature
 from .contrastive import Contrastive
 from .contrasts import BankContrast, CrossMetric, NoiseContrast
 from .embedding import EmbeddingMatch
+from .ensembles import ListEnsemble
 from .geometry import BatchGeometry
 from .grammar import parse_objective, parse_term
 from .layers import LayerPairs, LayerRankings, pair_layers
@@ -25,6 +26,7 @@ __all__ = [
     "EmbeddingMatch",
     "LayerPairs",
     "LayerRankings",
+    "ListEnsemble",
     "ListVote",
     "MarginVote",
     "NoiseContrast",

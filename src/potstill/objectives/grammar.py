@@ -16,6 +16,7 @@ from .base import Objective, Role, Term
 from .contrastive import Contrastive
 from .contrasts import BankContrast, CrossMetric, NoiseContrast
 from .embedding import EmbeddingMatch
+from .ensembles import ListEnsemble
 from .geometry import BatchGeometry
 from .layers import LayerRankings
 from .prefixes import AtPrefixes
@@ -39,6 +40,7 @@ CLASSES: tuple[type[Objective], ...] = (
     PointVote,
     MarginVote,
     ListVote,
+    ListEnsemble,
 )
 
 _OBJECTIVE = re.compile(

@@ -137,7 +137,11 @@ FORMS: dict[str, tuple[str, ...]] = {
         "cross-metric",
     ),
     "vote": ("list", "margin"),
+    "ensemble": ("mean", "logits", "median", "random", "entropy", "entropy-softmax"),
 }
+
+OF_SEVERAL = ("vote", "ensemble")
+"""Families that listen to several teachers at once."""
 
 BANKED = ("bank", "disco", "crd")
 """Forms of `relations` that are taken against a bank; the others stay within the batch."""
@@ -167,9 +171,10 @@ class ObjectiveSpec(Strict):
 
     `vote` listens to several `teachers` (scorers, and `teacher`, the one of vectors) over each query's own candidates:
     whole lists vote (`list`), or differences to the first candidate, a known positive where there is one (`margin`).
+    `ensemble` listens to them without a vote: to their `mean`, or as its forms say.
     """
 
-    family: Literal["match", "scores", "contrastive", "layers", "relations", "vote"]
+    family: Literal["match", "scores", "contrastive", "layers", "relations", "vote", "ensemble"]
     form: str | None = None
     teacher: str | None = None
     teachers: tuple[str, ...] = ()
@@ -188,12 +193,17 @@ class ObjectiveSpec(Strict):
 
     @model_validator(mode="after")
     def _voters(self) -> ObjectiveSpec:
-        if self.family != "vote":
+        if self.family not in OF_SEVERAL:
             if self.teachers or self.vote != VoteSpec():
-                raise ValueError("`teachers` and `vote` are for objectives of the family vote; others have a `teacher`")
+                raise ValueError(
+                    "`teachers` and `vote` are for the families vote and ensemble; others name a `teacher`"
+                )
             return self
+        plain = VoteSpec(temperatures=self.vote.temperatures, perplexity=self.vote.perplexity)
+        if self.family == "ensemble" and self.vote != plain:
+            raise ValueError("an ensemble does not vote: of `vote` it has `temperatures` and `perplexity`")
         if self.teacher is not None or len(self.teachers) < 2:
-            raise ValueError("a vote has `teachers`, a list of two names or more")
+            raise ValueError(f"objectives of the family {self.family} have `teachers`, a list of two names or more")
         if len(set(self.teachers)) < len(self.teachers):
             raise ValueError("a teacher has one vote: `teachers` names one of them twice")
         if self.vote.temperatures and len(self.vote.temperatures) != len(self.teachers):
@@ -213,7 +223,7 @@ class ObjectiveSpec(Strict):
     def needs_lists(self) -> bool:
         """Whether the term can only be computed on each query's own list of documents (unless its teacher is live)."""
         listens = self.teacher is not None and self.family in ("match", "scores")
-        return listens or self.family == "vote" or self.form == "margin-mse"
+        return listens or self.family in OF_SEVERAL or self.form == "margin-mse"
 
     def listens_to(self, name: str) -> bool:
         """Whether the term learns from this scorer."""

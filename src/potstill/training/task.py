@@ -280,7 +280,9 @@ class Task(Trainable[TrainingSet]):
         votes = {}
         for term in self.score_terms:
             chosen = batch.candidates[term.name]
-            if isinstance(term, VoteTerm) and outputs.queries is not None and len(chosen.documents):
+            if not isinstance(term, VoteTerm) or term.objective.family != "vote":
+                continue
+            if outputs.queries is not None and len(chosen.documents):
                 given = (batch.query_targets, outputs.queries, outputs.documents)
                 votes[term.name] = vote_report(term, *chosen.ballot(term, *given, cosine=self.metric == "cosine"))
         told = {"relations": self.relations.report(_by_role(outputs), batch.related), "votes": votes}

@@ -11,6 +11,7 @@ from ..objectives import (
     Contrastive,
     EmbeddingMatch,
     LayerRankings,
+    ListEnsemble,
     ListVote,
     MarginVote,
     Objective,
@@ -18,11 +19,12 @@ from ..objectives import (
     ScoreKL,
     ScoreRegression,
 )
+from ..objectives.ensembles import EnsembleForm
 from ..objectives.functional import MatchMetric
 from ..objectives.layers import Weighting
 from ..objectives.prefixes import AtPrefixes
 from ..recipe import VECTORS, BankSpec, LayersSpec, ObjectiveSpec
-from ..recipe.learning import BANKED
+from ..recipe.learning import BANKED, FORMS, OF_SEVERAL
 from .layer_terms import LayerTerm
 from .relation_terms import RelationTerm, bank_rows, relation_objective
 
@@ -45,6 +47,7 @@ _READ_BY: dict[str, tuple[tuple[str, str], ...]] = {
         ("relations", "crd"),
         ("vote", "list"),
         ("vote", "margin"),
+        *(("ensemble", form) for form in FORMS["ensemble"]),
     ),
     "teacher_temperature": (("scores", "kl"), ("scores", "cmkd"), ("relations", "bank"), ("relations", "own")),
     "scale_by_temperature": (("scores", "kl"),),
@@ -138,12 +141,12 @@ def build_terms(
                 raise ValueError("`documents: auto` is decided by the pipeline, which knows how many there are")
             name = _fresh(f"{spec.family}:{spec.form}{said}@{spec.documents}", terms)
             teacher = spec.teacher
-            if teacher is None and spec.family not in ("contrastive", "vote") and VECTORS in live:
+            if teacher is None and spec.family not in ("contrastive", *OF_SEVERAL) and VECTORS in live:
                 teacher = VECTORS
             common = (name, spec.weight, spec.documents, spec.count or COUNT)
             if isinstance(objective, LayerRankings):
                 terms.append(LayerTerm(*common, objective, teacher, spec.layers, teacher is not None))
-            elif spec.family == "vote":
+            elif spec.family in OF_SEVERAL:
                 scales = spec.vote.temperatures or (1.0,) * len(spec.teachers)
                 warm = (spec.student_temperature or TEMPERATURE) if spec.form == "margin" else 1.0
                 terms.append(VoteTerm(*common, objective, None, None, False, spec.teachers, scales, warm))
@@ -158,9 +161,9 @@ def _refuse(spec: ObjectiveSpec, where: str, live: Mapping[str, bool]) -> None:
         _refuse_relation(spec, where)
     elif spec.bank != BankSpec():
         raise InputError("`bank` is for relations", where=f"{where}.bank", fix="leave it out")
-    if spec.family == "vote" and (spec.prefixes or spec.documents not in ("auto", "mined")):
+    if spec.family in OF_SEVERAL and (spec.prefixes or spec.documents not in ("auto", "mined")):
         raise InputError(
-            "teachers vote on each query's own candidates, at the full width",
+            "several teachers are heard on each query's own candidates, at the full width",
             where=f"{where}.{'prefixes' if spec.prefixes else 'documents'}",
             fix="leave it out",
         )
@@ -283,6 +286,8 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
         objective = Contrastive(student)
     elif spec.family == "relations":
         objective = relation_objective(spec)
+    elif spec.family == "ensemble":
+        objective = ListEnsemble(student, 1.0, cast(EnsembleForm, spec.form))
     elif spec.form == "list":
         objective = ListVote(student, 1.0, soft_temperature=spec.vote.soft, soft_sharpness=spec.vote.sharpness)
     elif spec.form == "margin":

@@ -15,7 +15,7 @@ from .terms import VoteTerm
 
 @torch.no_grad()
 def vote_report(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor) -> dict[str, Any]:
-    """What to log of one batch.
+    """What to log of one batch of a vote.
 
     Args:
         term: the vote.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pipeline_runs import check_evaluation, lines, quick_run, read
 
+from potstill.errors import InputError
 from tiny import make_tiny_collection, make_tiny_cross_encoder
 
 
@@ -61,6 +62,31 @@ def test_teachers_are_heard_without_a_vote(tmp_path, judged, reader, tiny_encode
     check_evaluation(quick_run(run, collection=judged, teacher=tiny_encoder, signals=signals, settings=settings))
     logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
     assert all(value > 0 for terms in logged for value in terms.values())
+
+
+@pytest.mark.parametrize(
+    ("family", "form", "zscore"), [("ensemble", "logits", True), ("vote", "list", False), ("ensemble", "median", True)]
+)
+def test_hybrid_search_in_one_vector(tmp_path, judged, tiny_encoder, signals, family, form, zscore, capsys):
+    """BM25 and the teacher of vectors on every document; the student stays on the teacher's index."""
+    vote = {"zscore": zscore, "perplexity": 4} | ({"weights": [0.7, 0.3]} if form == "logits" else {})
+    terms = [{"family": family, "form": form, "teachers": ["teacher", "bm25"], "documents": "all", "vote": vote}]
+    settings = ["scorers=" + json.dumps([{"kind": "bm25"}]), "objectives=" + json.dumps(terms)]
+    run = tmp_path / "run"
+    check_evaluation(quick_run(run, collection=judged, teacher=tiny_encoder, signals=signals, settings=settings))
+    said = capsys.readouterr().err
+    assert "for 4 effective documents" in said
+    assert not (run / "candidates").exists()  # no lists are needed
+    logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
+    assert all(value > 0 for terms in logged for value in terms.values())
+
+
+def test_readers_of_pairs_are_not_asked_for_every_document(tmp_path, judged, reader, tiny_encoder, signals):
+    scorers = [{"kind": "cross-encoder", "name": "reader", "model": str(reader)}]
+    terms = [{"family": "ensemble", "teachers": ["teacher", "reader"], "documents": "all"}]
+    settings = ["scorers=" + json.dumps(scorers), "objectives=" + json.dumps(terms)]
+    with pytest.raises(InputError, match="would be too many"):
+        quick_run(tmp_path / "run", collection=judged, teacher=tiny_encoder, signals=signals, settings=settings)
 
 
 def test_a_run_is_not_resumed_with_other_votes(tmp_path, judged, reader, tiny_encoder, signals):

@@ -154,6 +154,40 @@ def test_what_a_file_lacks_does_not_count():
     assert values["holed", "list"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_scores_of_every_document_are_standardised_weighed_and_added():
+    """The sum that hybrid search ranks by: z-scores of each query over the whole collection."""
+    data = data_with()
+    random = np.random.default_rng(3)
+    words = random.gamma(1.0, 3.0, size=(30, len(data.documents))).astype(np.float32)
+    words[2, 5] = np.nan
+    data = replace(data, whole={"words": lambda queries: words[queries]})
+    spec = ObjectiveSpec(
+        family="ensemble",
+        form="logits",
+        teachers=("teacher", "words"),
+        documents="all",
+        student_temperature=1.0,
+        vote=VoteSpec(zscore=True, weights=(0.7, 0.3), temperatures=(0.5, 0.5)),
+    )
+    task = task_of(spec)
+    check(task, data)
+    _, outputs, losses = run_once(task, data)
+    documents, total = data.documents.array, []
+    for query in range(12):
+        mine = documents @ data.query_targets.gather(np.array([query]))[0]
+        voices = [mine, words[query]]
+        z = [(v - np.nanmean(v)) / np.nanstd(v) for v in voices]
+        there = ~np.isnan(words[query])
+        logits = (0.7 * z[0] + 0.3 * z[1])[there] / 0.5
+        p = np.exp(logits - logits.max())
+        p /= p.sum()
+        student = documents[there] @ outputs.queries[query].detach().numpy()
+        q = np.exp(student - student.max())
+        total.append((p * np.log(p / (q / q.sum()))).sum())
+    assert losses.total.item() == pytest.approx(np.mean(total), rel=1e-4)
+    losses.total.backward()
+
+
 def test_soft_votes_have_all_a_say():
     data = data_with()
     task = task_of(vote("list", soft=0.5, sharpness=4.0))
@@ -181,7 +215,7 @@ def test_weights_carry_no_gradient():
 def test_ballots_that_make_no_sense(spec, says):
     with pytest.raises(ValueError, match=says):
         ObjectiveSpec(family="vote", **spec)
-    with pytest.raises(ValueError, match="family vote"):
+    with pytest.raises(ValueError, match="families vote"):
         ObjectiveSpec(family="scores", teachers=("a", "b"))
 
 

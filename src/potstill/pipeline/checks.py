@@ -247,9 +247,19 @@ def check_task(
                 for name in (*(term.teachers if isinstance(term, VoteTerm) else ()), term.teacher)
                 if name is not None and name != VECTORS
             },
+            whole={
+                name: _nothing
+                for term in task.score_terms
+                if isinstance(term, VoteTerm) and term.documents == "all"
+                for name in term.teachers
+            },
             trained_documents=np.arange(documents if task.document_terms else 0),
         ),
     )
+
+
+def _nothing(queries: np.ndarray) -> np.ndarray:
+    raise NotImplementedError("there are no scores yet")
 
 
 class _Shape:

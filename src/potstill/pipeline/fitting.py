@@ -24,6 +24,7 @@ from ..training.data import StoredVectors, TrainingSet
 from ..training.loop import train
 from ..training.task import Task
 from ..training.terms import build_terms
+from .hearing import of_all
 from .lists import positives_of
 from .logged import last_logged
 from .material import Material
@@ -55,7 +56,10 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
     task.set_terms(build_terms(objectives, unit=unit_space(task), live=task.ranked.live))
     data = training_set(recipe, task, material)
     objectives, temperatures = calibrated(objectives, recipe, task, data)
-    if temperatures:
+    objectives, heard = of_all(objectives, task, data)
+    for line in heard:
+        say(f"teachers: {line}")
+    if temperatures or heard:
         task.set_terms(build_terms(objectives, unit=unit_space(task), live=task.ranked.live))
         for line in lines(temperatures):
             say(f"relations: {line}")
@@ -99,6 +103,7 @@ def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:
         layers=material.layers,
         read=material.read,
         relating=relate(task, material),
+        whole=material.whole,
     )
 
 

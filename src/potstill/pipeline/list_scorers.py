@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..candidates import Bm25Index, bm25_for, drawn_to_read, saved_ranking
 from ..collection import Collection
 from ..errors import InputError
 from ..progress import say
-from ..recipe import ScorerSpec
+from ..recipe import VECTORS, Recipe, ScorerSpec
 from ..teachers.identity import file_digest
 from ..teachers.scorer import PairSignal
 from .lists import query_names
@@ -38,6 +39,9 @@ class ListScorer(Protocol):
 
     def of_lists(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """Scores `(n, c)` float32 of documents `rows`; NaN where there is none, -1 rows among them."""
+
+    def of_all(self, queries: Sequence[str]) -> np.ndarray:
+        """Scores `(n, documents)` float32 of every document; NaN where there is none."""
 
 
 def open_list_scorer(spec: ScorerSpec, collection: Collection) -> ListScorer:
@@ -88,6 +92,10 @@ class Bm25Scorer:
             there = line >= 0
             found[number, there] = self.index.scores(query)[line[there]]
         return found
+
+    def of_all(self, queries: Sequence[str]) -> np.ndarray:
+        """See `ListScorer`."""
+        return np.stack([self.index.scores(query) for query in queries])
 
 
 class FileScorer:
@@ -143,3 +151,41 @@ class FileScorer:
             scores = dict(zip(known[known >= 0].tolist(), self._scores[place][known >= 0].tolist(), strict=True))
             found[number] = [scores.get(row, np.nan) for row in rows[number].tolist()]
         return found
+
+    def of_all(self, queries: Sequence[str]) -> np.ndarray:
+        """See `ListScorer`."""
+        found = np.full((len(queries), self.collection.document_count), np.nan, dtype=np.float32)
+        for number, name in enumerate(query_names(self.collection, queries)):
+            place = self._place.get(name)
+            if place is not None:
+                known = self._rows[place] >= 0
+                found[number, self._rows[place][known]] = self._scores[place][known]
+        return found
+
+
+def whole_scores(
+    recipe: Recipe, scorers: Mapping[str, object], queries: Sequence[str]
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What objectives on `documents: all` read of several teachers: scores of every document, for query numbers.
+
+    Raises:
+        InputError: a scorer that reads pairs, of which there are too many.
+    """
+    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    for number, spec in enumerate(recipe.objectives):
+        for name in spec.teachers if spec.documents == "all" else ():
+            scorer = scorers.get(name)
+            if name == VECTORS:
+                continue
+            if not isinstance(scorer, ListScorer):
+                raise InputError(
+                    f"{name} reads pairs of texts: every query with every document would be too many",
+                    where=f"objectives.{number}.documents",
+                    fix="use documents: mined, or scorers of kind bm25 or file",
+                )
+            found[name] = partial(_of_numbers, scorer, queries)
+    return found
+
+
+def _of_numbers(scorer: ListScorer, queries: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+    return scorer.of_all([queries[number] for number in numbers.tolist()])

@@ -19,7 +19,7 @@ from .vectors import Vectors
 if TYPE_CHECKING:
     from ..students import Tokens
     from ..teachers.blocks import Place
-    from ..training.data import StoredLayers
+    from ..training.data import StoredLayers, WholeScores
     from ..training.rankers import ReadTexts
 
 
@@ -41,6 +41,7 @@ class Material:
         document_tokens: every document as the student reads it; None where it encodes none.
         layers: the teacher's blocks, by where they are read.
         read: live teacher -> the texts as it reads them.
+        whole: scorer -> what it says of every document.
     """
 
     collection: Collection
@@ -56,6 +57,7 @@ class Material:
     document_tokens: Tokens | None = None
     layers: Mapping[Place, StoredLayers] = field(default_factory=dict)
     read: Mapping[str, ReadTexts] = field(default_factory=dict)
+    whole: Mapping[str, WholeScores] = field(default_factory=dict)
 
     def identity(self) -> dict[str, str]:
         """What decides a training beside its recipe, by name: contents, not the names of files that may change."""

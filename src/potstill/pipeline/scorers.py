@@ -84,7 +84,7 @@ class Heard:
         """The objectives, those that listen to a scorer at the temperature that it was calibrated to."""
         found = []
         for spec in objectives:
-            if spec.teachers and not spec.vote.temperatures:
+            if spec.teachers and not spec.vote.temperatures and spec.documents != "all":
                 scales = tuple(
                     self.vectors_temperature if name == VECTORS else self.reports[name].temperature
                     for name in spec.teachers
@@ -151,7 +151,9 @@ def hear(
     heard = Heard(vectors_temperature=_of_vectors(objectives, reference))
     texts: dict[int, str] | None = None
     for name, scorer in panel.scorers.items():
-        scored = any(spec.listens_to(name) and spec.family != "match" for spec in objectives)
+        scored = any(
+            spec.listens_to(name) and spec.family != "match" and spec.documents != "all" for spec in objectives
+        )
         matched = [spec.count or PAIRS for spec in objectives if spec.teacher == name and spec.family == "match"]
         if not scored and not matched:
             continue

@@ -20,6 +20,7 @@ from ..teachers import VectorTeacher, open_teacher
 from ..teachers.compressed import HEAD, CompressedTeacher, write_head
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .compressing import INDEX, compressed, write_index
+from .list_scorers import whole_scores
 from .lists import FOLDER, positives_of, training_lists
 from .live import TEACHER, with_layers, with_trained
 from .material import Material
@@ -132,6 +133,9 @@ class _Run:
                 teacher=" ".join(teacher.fingerprint(role).digest() for role in ("query", "document")),
                 document_tokens=tokens,
             )
+            material = replace(material, whole=whole_scores(recipe, panel.scorers, queries.texts))
+            if material.whole and not material.scorers:
+                material = replace(material, scorers=panel.identity())
             material = self.with_lists(material, teacher, panel, task)
             material = with_layers(material, task, teacher, self.signals)
         self.note(teacher, material)

@@ -199,9 +199,13 @@ class ObjectiveSpec(Strict):
                     "`teachers` and `vote` are for the families vote and ensemble; others name a `teacher`"
                 )
             return self
-        plain = VoteSpec(temperatures=self.vote.temperatures, perplexity=self.vote.perplexity)
-        if self.family == "ensemble" and self.vote != plain:
-            raise ValueError("an ensemble does not vote: of `vote` it has `temperatures` and `perplexity`")
+        shared = {key: getattr(self.vote, key) for key in ("zscore", "weights", "temperatures", "perplexity")}
+        if self.family == "ensemble" and self.vote != VoteSpec(**shared):
+            raise ValueError(f"an ensemble does not vote: of `vote` it has {', '.join(shared)}")
+        if self.vote.weights and (self.family, self.form) != ("ensemble", "logits"):
+            raise ValueError("`weights` are for ensemble:logits, whose scores are added up")
+        if self.vote.weights and (len(self.vote.weights) != len(self.teachers) or min(self.vote.weights) <= 0):
+            raise ValueError(f"`weights` are one positive number for each of the {len(self.teachers)} teachers")
         if self.teacher is not None or len(self.teachers) < 2:
             raise ValueError(f"objectives of the family {self.family} have `teachers`, a list of two names or more")
         if len(set(self.teachers)) < len(self.teachers):
@@ -223,7 +227,8 @@ class ObjectiveSpec(Strict):
     def needs_lists(self) -> bool:
         """Whether the term can only be computed on each query's own list of documents (unless its teacher is live)."""
         listens = self.teacher is not None and self.family in ("match", "scores")
-        return listens or self.family in OF_SEVERAL or self.form == "margin-mse"
+        several = self.family in OF_SEVERAL and self.documents != "all"
+        return listens or several or self.form == "margin-mse"
 
     def listens_to(self, name: str) -> bool:
         """Whether the term learns from this scorer."""

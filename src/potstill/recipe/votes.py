@@ -18,6 +18,9 @@ class VoteSpec(Strict):
     weights are shared among the teachers kept or among all (`normaliser`). `temperatures` are what each teacher's
     scores are divided by, in the order of `teachers`; empty: calibrated without labels, as a scorer says, and for the
     teacher of vectors so that the median list has `perplexity` effective candidates.
+
+    `zscore` brings each teacher's scores of a query to mean 0 and deviation 1 first; one temperature then serves all,
+    found for their sum. `weights` of the teachers are for `ensemble:logits`, whose scores are added up.
     """
 
     soft: float | None = Field(default=None, gt=0)
@@ -25,5 +28,7 @@ class VoteSpec(Strict):
     tie: Literal["keep_all", "drop"] = "keep_all"
     dead_zone: float = Field(default=0.0, ge=0)
     normaliser: Literal["kept", "teachers"] = "kept"
+    zscore: bool = False
+    weights: tuple[float, ...] = ()
     temperatures: tuple[float, ...] = ()
     perplexity: float = Field(default=4.0, gt=1)

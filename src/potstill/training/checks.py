@@ -104,8 +104,9 @@ def check(task: Task, data: TrainingSet) -> None:
                 fix="use towers: shared or separate",
             )
         heard = term.teachers if isinstance(term, VoteTerm) else (term.teacher,)
+        known = data.whole if isinstance(term, VoteTerm) and term.documents == "all" else data.pair_scores
         for name in heard:
-            if name not in (None, VECTORS, *data.pair_scores) and not term.live:
+            if name not in (None, VECTORS, *known) and not term.live:
                 raise InputError(f"there are no scores of {name}", where=term.name, fix="name it among the scorers")
         sourced = data.sources is not None and bool((data.sources >= 0).any())
         if term.documents == "batch" and not (sourced or judged):

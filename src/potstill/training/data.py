@@ -7,7 +7,7 @@ their own, that of `documents`; `sources`, `mined` and `trained_documents` hold 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -141,6 +141,10 @@ class StoredLayers:
     width: int
 
 
+WholeScores = Callable[[np.ndarray], np.ndarray]
+"""Scores of every document for some queries."""
+
+
 def _none() -> np.ndarray:
     return np.empty(0, dtype=np.int64)
 
@@ -163,6 +167,7 @@ class TrainingSet:
         layers: the teacher's blocks, by where they are read (`first`, `mean`).
         read: live teacher -> the texts as it reads them.
         relating: identities, neighbours and centroids, for relations.
+        whole: scorer -> what it says of every document, `(q, n)` float32 for q query numbers.
     """
 
     query_tokens: Tokens
@@ -178,6 +183,7 @@ class TrainingSet:
     layers: Mapping[Place, StoredLayers] = field(default_factory=dict)
     read: Mapping[str, ReadTexts] = field(default_factory=dict)
     relating: Relating = field(default_factory=Relating)
+    whole: Mapping[str, WholeScores] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         queries, count = len(self.query_tokens), len(self.documents) if self.documents is not None else 0

@@ -75,8 +75,10 @@ class Candidates:
 
     def hear(self, scores: list[np.ndarray | None]) -> None:
         """Take several teachers' `(q, c)` scores; None stands for the teacher of vectors, whose own are taken later."""
-        assert self.columns is not None
-        blank = np.zeros(self.columns.shape, dtype=np.float32)
+        shape = next((each.shape for each in scores if each is not None), (0, 0))
+        if self.columns is not None:
+            shape = tuple(self.columns.shape)
+        blank = np.zeros(shape, dtype=np.float32)
         said = [blank if each is None else np.asarray(each, dtype=np.float32) for each in scores]
         self.voices = torch.from_numpy(np.stack(said))
 
@@ -148,13 +150,15 @@ class Candidates:
             The student's scores `(q, c)`, the teachers' `(k, q, c)`, each over its temperature, and where there is one.
         """
         assert self.voices is not None
-        assert self.mask is not None
         teacher, theirs, student, ours = self._sides(teacher, student, documents, cosine=cosine)
         vectors = self._own(inner_scores(teacher, theirs))
         voices = [vectors if name == VECTORS else said for name, said in zip(term.teachers, self.voices, strict=True)]
         scales = torch.tensor(term.temperatures, device=vectors.device).view(-1, 1, 1)
-        heard = torch.stack(voices) / scales
-        present = ~heard.isnan() & self.mask
+        heard = torch.stack(voices)
+        present = ~heard.isnan() if self.mask is None else ~heard.isnan() & self.mask
+        heard = (_standardised(heard, present) if term.zscore else heard) / scales
+        if term.weights:  # the mean of the weighted is then their sum
+            heard = heard * torch.tensor(term.weights, device=heard.device).view(-1, 1, 1) * len(term.weights)
         return self._own(inner_scores(student, ours)), torch.where(present, heard, 0.0), present
 
     def _sides(
@@ -192,6 +196,15 @@ class Candidates:
             held = getattr(self, name)
             if held is not None:
                 setattr(self, name, held.to(device))
+
+
+def _standardised(heard: Tensor, present: Tensor) -> Tensor:
+    """Scores `(k, q, c)` at mean 0 and deviation 1 over each teacher's own of a query."""
+    count = present.sum(dim=2, keepdim=True).clamp(min=1)
+    known = torch.where(present, heard, 0.0)
+    apart = torch.where(present, known - known.sum(dim=2, keepdim=True) / count, 0.0)
+    deviation = (apart.square().sum(dim=2, keepdim=True) / count).sqrt()
+    return apart / deviation.clamp(min=1e-6)
 
 
 def _voted(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor) -> Tensor:
@@ -260,6 +273,8 @@ def candidates(
         if term.objective.signals and own is None:
             # Scores of a teacher say themselves that other documents fit; that they do is no error of the teacher.
             chosen.rivals, chosen.mask = chosen.mask, None
+    if isinstance(term, VoteTerm) and term.documents == "all":
+        chosen.hear([None if name == VECTORS else data.whole[name](queries) for name in term.teachers])
     if isinstance(term, VoteTerm) and own is not None:
         chosen.hear(
             [None if name == VECTORS else data.pair_scores[name][queries][:, : term.count] for name in term.teachers]

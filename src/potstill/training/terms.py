@@ -96,6 +96,8 @@ class VoteTerm(ScoreTerm):
     teachers: tuple[str, ...] = ()
     temperatures: tuple[float, ...] = ()
     student_temperature: float = 1.0
+    zscore: bool = False
+    weights: tuple[float, ...] = ()
 
 
 Term = MatchTerm | ScoreTerm | LayerTerm | RelationTerm
@@ -149,7 +151,17 @@ def build_terms(
             elif spec.family in OF_SEVERAL:
                 scales = spec.vote.temperatures or (1.0,) * len(spec.teachers)
                 warm = (spec.student_temperature or TEMPERATURE) if spec.form == "margin" else 1.0
-                terms.append(VoteTerm(*common, objective, None, None, False, spec.teachers, scales, warm))
+                terms.append(
+                    VoteTerm(
+                        *common,
+                        objective,
+                        teachers=spec.teachers,
+                        temperatures=scales,
+                        student_temperature=warm,
+                        zscore=spec.vote.zscore,
+                        weights=spec.vote.weights,
+                    )
+                )
             else:
                 terms.append(ScoreTerm(*common, objective, teacher, spec.keep_wrong, teacher in live))
     return terms
@@ -161,11 +173,11 @@ def _refuse(spec: ObjectiveSpec, where: str, live: Mapping[str, bool]) -> None:
         _refuse_relation(spec, where)
     elif spec.bank != BankSpec():
         raise InputError("`bank` is for relations", where=f"{where}.bank", fix="leave it out")
-    if spec.family in OF_SEVERAL and (spec.prefixes or spec.documents not in ("auto", "mined")):
+    if spec.family in OF_SEVERAL and (spec.prefixes or spec.documents not in ("auto", "mined", "all")):
         raise InputError(
-            "several teachers are heard on each query's own candidates, at the full width",
+            "several teachers are heard on each query's own candidates, or on all documents, at the full width",
             where=f"{where}.{'prefixes' if spec.prefixes else 'documents'}",
-            fix="leave it out",
+            fix="leave it out, or use documents: mined or all",
         )
     if live_voter := next((name for name in spec.teachers if name in live), None):
         raise InputError(

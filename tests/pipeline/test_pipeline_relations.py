@@ -128,6 +128,7 @@ def test_a_smaller_index_is_kept_with_the_student(
     alone = read(run / "index.json")
     assert alone["systems"]["teacher"] == found["systems"]["teacher"]  # the mark is the whole teacher
     assert "the whole teacher on the smaller index" in " ".join(read(run / "run.json")["told"]["index"])
+    assert "the index holds 6 numbers a document" in (run / "report.html").read_text(encoding="utf-8")
     (run / "student" / "index_head.safetensors").unlink()
     with pytest.raises(InputError, match="head is not there"):
         potstill.load(run)

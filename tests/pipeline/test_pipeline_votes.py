@@ -75,7 +75,8 @@ def test_hybrid_search_in_one_vector(tmp_path, judged, tiny_encoder, signals, fa
     run = tmp_path / "run"
     check_evaluation(quick_run(run, collection=judged, teacher=tiny_encoder, signals=signals, settings=settings))
     said = capsys.readouterr().err
-    assert "for 4 effective documents" in said
+    assert said.count("for 4 effective documents") == 1
+    assert "for 4 effective documents" in " ".join(read(run / "run.json")["told"]["teachers"])
     assert not (run / "candidates").exists()  # no lists are needed
     logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
     assert all(value > 0 for terms in logged for value in terms.values())

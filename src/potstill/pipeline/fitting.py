@@ -48,6 +48,8 @@ class Fitted:
     warnings: list[str]
     told: dict[str, list[str]] = field(default_factory=dict)
     temperatures: list[dict[str, Any]] = field(default_factory=list)
+    said: dict[str, list[str]] = field(default_factory=dict)
+    """What was told before training, by topic."""
 
 
 def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool) -> Fitted:
@@ -57,12 +59,10 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
     data = training_set(recipe, task, material)
     objectives, temperatures = calibrated(objectives, recipe, task, data)
     objectives, heard = of_all(objectives, task, data)
-    for line in heard:
-        say(f"teachers: {line}")
     if temperatures or heard:
         task.set_terms(build_terms(objectives, unit=unit_space(task), live=task.ranked.live))
-        for line in lines(temperatures):
-            say(f"relations: {line}")
+        for line in (*(f"relations: {each}" for each in lines(temperatures)), *(f"teachers: {each}" for each in heard)):
+            say(line)
     if any(term.objective.form == "covariance" for term in task.match_terms):
         task.document_root = document_root(map(torch.from_numpy, material.documents)).to(task.device)
     validation = Validation(recipe, task, material)
@@ -75,8 +75,9 @@ def fit(recipe: Recipe, task: Task, material: Material, run: Path, resume: bool)
         with torch.no_grad():
             validation(task)  # for the warnings
     summary = asdict(result) | {"truncated": data.query_tokens.truncated, "unknown": data.query_tokens.unknown}
-    said = [*warnings_of(data, validation, task), *warnings(task)]
-    return Fitted(summary, said, last_logged(run), temperatures)
+    before = {"relations": lines(temperatures), "teachers": heard}
+    doubts = [*warnings_of(data, validation, task), *warnings(task)]
+    return Fitted(summary, doubts, last_logged(run), temperatures, before)
 
 
 def training_set(recipe: Recipe, task: Task, material: Material) -> TrainingSet:

@@ -28,7 +28,6 @@ from .naming import absolute, without_key
 from .objectives import settled
 from .preparation import build_task, gather_queries, judged_split, never_trained
 from .query_filters import filtered, needs_student, query_coverage, student_scores
-from .relating import lines
 from .runfolder import Record
 from .scorers import Panel, hear, hear_held_out, open_panel
 from .vectors import Vectors, document_vectors, query_vectors, through
@@ -142,9 +141,11 @@ class _Run:
         with record.timed("training"):
             fitted = fit(recipe, task, material, self.run, self.resume)
         record.data["training"] = fitted.summary
-        if fitted.temperatures:  # said before training
+        if fitted.temperatures:
             record.data["relations"] = fitted.temperatures
-            record.data["told"].setdefault("relations", []).extend(lines(fitted.temperatures))
+        for topic, said in fitted.said.items():
+            if said:
+                record.data["told"].setdefault(topic, []).extend(said)
         for topic, said in fitted.told.items():
             self.tell(topic, said)
         if material.candidates is not None:
@@ -308,12 +309,13 @@ class _Run:
 
     def note(self, teacher: VectorTeacher, material: Material) -> None:
         collection, queries = material.collection, material.queries
+        whole = teacher.base if isinstance(teacher, CompressedTeacher) else teacher
         documents, targets = material.documents, material.targets
         self.record.data |= {
             "collection": collection.about(),
             "teacher": {
                 "name": teacher.name,
-                "dimensions": teacher.dimensions,
+                "dimensions": whole.dimensions,
                 "metric": teacher.metric,
                 "fingerprint": json.loads(json.dumps(teacher.fingerprint("query").__dict__, default=str)),
                 "documents_cut": documents.texts_cut,
@@ -321,6 +323,7 @@ class _Run:
             },
             "student": {},
             "towers": self.recipe.towers,
+            "index_dimensions": teacher.dimensions,
             "objectives": [
                 json.loads(spec.model_dump_json()) for spec in settled(self.recipe, collection.document_count)
             ],

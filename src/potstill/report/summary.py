@@ -156,9 +156,15 @@ class Summary:
     @property
     def role(self) -> str:
         """What the student takes over, in one sentence."""
+        index, whole = (
+            number(at(self.files.run, "index_dimensions")),
+            number(at(self.files.run, "teacher", "dimensions")),
+        )
+        kept = "the index of document vectors stays as it is"
+        if index and whole and index < whole:
+            kept = f"the index holds {count(index)} numbers a document, where {self.teacher}’s holds {count(whole)}"
         return {
-            "asymmetric": f"The student encodes queries in {self.teacher}’s place; the index of document vectors stays "
-            "as it is.",
+            "asymmetric": f"The student encodes queries in {self.teacher}’s place; {kept}.",
             "shared": "One student encodes both queries and documents; the index is built anew with it.",
             "separate": "Two students, one for queries and one for documents; the index is built anew.",
         }.get(self.towers, "")

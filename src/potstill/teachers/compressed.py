@@ -38,7 +38,7 @@ class CompressedTeacher:
         if weight.ndim != 2 or weight.shape[1] != base.dimensions:
             raise ValueError(f"a head on {base.dimensions} numbers is (d, {base.dimensions}), not {weight.shape}")
         self.base, self.weight = base, np.ascontiguousarray(weight, dtype=np.float32)
-        self.name, self.dimensions = f"{base.name} in {len(weight)} numbers", len(weight)
+        self.name, self.dimensions = base.name, len(weight)
         self.metric: Metric = base.metric
         self.can_encode_queries, self.can_encode_documents = base.can_encode_queries, base.can_encode_documents
         self.parameters = None if base.parameters is None else base.parameters + weight.size

@@ -44,6 +44,8 @@ def test_three_kinds_of_teacher_vote(tmp_path, judged, reader, tiny_encoder, sig
     assert {"bm25", "reader", "student"} <= found["reranking"]["systems"].keys()
     record = read(run / "run.json")
     assert {"bm25", "reader"} == record["scorers"].keys()
+    assert len(record["panel"]) == 3
+    assert "rank correlation" in " ".join(record["told"]["teachers"])
     logged = [line["votes"] for line in lines(run / "metrics.jsonl") if "votes" in line]
     (said,) = logged[-1].values()
     assert said["dropped"].keys() == said["weight"].keys() == {"bm25", "reader", "teacher"}

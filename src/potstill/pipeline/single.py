@@ -26,6 +26,7 @@ from .live import TEACHER, with_layers, with_trained
 from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled
+from .panel_report import pairs_of
 from .preparation import build_task, gather_queries, judged_split, never_trained
 from .query_filters import filtered, needs_student, query_coverage, student_scores
 from .runfolder import Record
@@ -226,6 +227,10 @@ class _Run:
         self.record.data["scorers"] = heard.as_json()
         for report in heard.reports.values():
             self.tell("scorers", report.lines())
+        if any(spec.teachers for spec in recipe.objectives) and heard.scores:
+            pairs = pairs_of({VECTORS: reference, **heard.scores})
+            self.record.data["panel"] = [pair.as_json() for pair in pairs]
+            self.tell("teachers", [pair.line() for pair in pairs])
         return replace(material, heard=heard, scorers=panel.identity())
 
     def save(self, task: Task, teacher: VectorTeacher, collection: Collection) -> None:

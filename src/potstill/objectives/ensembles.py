@@ -8,14 +8,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ._softened import Softened
-from ._tensors import full_precision, log_probabilities, reduce_rows, require_mask, require_shape
+from ._tensors import full_precision, log_probabilities, require_mask, require_shape
+from .voting import SeveralLists
 
 EnsembleForm = Literal["mean", "logits", "median", "random", "entropy", "entropy-softmax"]
 
 
 @dataclass(frozen=True)
-class ListEnsemble(Softened):
+class ListEnsemble(SeveralLists):
     """KL of the teachers' common distribution over each list to the student's.
 
     `ensemble:mean` averages probabilities, which has the gradient of the mean of the teachers' losses;
@@ -34,11 +34,6 @@ class ListEnsemble(Softened):
 
     family = "ensemble"
     forms = get_args(EnsembleForm)
-    signals = frozenset({"scores"})
-    inputs = "scores"
-    equal_widths = False
-    minimum_candidates = 2
-    alignment = "frozen_documents"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,22 +64,6 @@ class ListEnsemble(Softened):
         log_p = log_probabilities(said, 1.0, mask)
         theirs = torch.where(kept, log_p.exp(), 0.0)
         return torch.einsum("kn,knc->nc", self._weights(-(theirs * log_p).sum(dim=2), there), theirs)
-
-    def __call__(
-        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
-    ) -> Tensor:
-        """Compute the mean KL over lists that somebody says anything about.
-
-        Args:
-            student: (n, c) scores.
-            teacher: (k, n, c) scores of k teachers over the same candidates.
-            mask: (n, c) bool, True where a candidate counts.
-            teacher_mask: (k, n) bool, True where a teacher says anything about the query.
-        """
-        target = self.target(student, teacher, mask=mask, teacher_mask=teacher_mask)
-        log_student = log_probabilities(student, self.student_temperature, mask)
-        rows = torch.xlogy(target, target).sum(dim=1) - (target * log_student).sum(dim=1)
-        return reduce_rows(rows, target.sum(dim=1) > 0, "mean")
 
     def _weights(self, entropy: Tensor, there: Tensor) -> Tensor:
         """(k, n) weights that sum to 1 over the teachers that say anything."""

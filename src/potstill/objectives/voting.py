@@ -6,6 +6,7 @@ would give, the minority is dropped for the sample. Every open choice is an opti
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -156,7 +157,41 @@ class MarginVote(_Scalars):
 
 
 @dataclass(frozen=True)
-class ListVote(Softened):
+class SeveralLists(Softened):
+    """What lists of several teachers have in common: KL of a distribution that they come to, to the student's."""
+
+    signals = frozenset({"scores"})
+    inputs = "scores"
+    equal_widths = False
+    minimum_candidates = 2
+    alignment = "frozen_documents"
+
+    @abstractmethod
+    def target(
+        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
+    ) -> Tensor:
+        """Compute the (n, c) distribution; arguments as for the call. No gradient."""
+
+    @full_precision
+    def __call__(
+        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
+    ) -> Tensor:
+        """Compute the mean KL over lists that somebody says anything about.
+
+        Args:
+            student: (n, c) scores.
+            teacher: (k, n, c) scores of k teachers over the same candidates.
+            mask: (n, c) bool, True where a candidate counts.
+            teacher_mask: (k, n) bool, True where a teacher says anything about the query.
+        """
+        target = self.target(student, teacher, mask=mask, teacher_mask=teacher_mask)
+        log_student = log_probabilities(student, self.student_temperature, mask)
+        rows = torch.xlogy(target, target).sum(dim=1) - (target * log_student).sum(dim=1)
+        return reduce_rows(rows, target.sum(dim=1) > 0, "mean")
+
+
+@dataclass(frozen=True)
+class ListVote(SeveralLists):
     """Whole teachers vote on each list by the agreement of their descent directions; KL to the kept mean; `vote:list`.
 
     Attributes:
@@ -173,11 +208,6 @@ class ListVote(Softened):
 
     family = "vote"
     form = "list"
-    signals = frozenset({"scores"})
-    inputs = "scores"
-    equal_widths = False
-    minimum_candidates = 2
-    alignment = "frozen_documents"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -199,23 +229,6 @@ class ListVote(Softened):
         if teacher_mask is not None:
             theirs = torch.where(teacher_mask.unsqueeze(-1), theirs, 0.0)
         return torch.einsum("kn,knc->nc", list_vote_weights(own, theirs, soft=soft, mask=teacher_mask), theirs)
-
-    @full_precision
-    def __call__(
-        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
-    ) -> Tensor:
-        """Compute the mean KL of the voted distribution to the student's.
-
-        Args:
-            student: (n, c) scores.
-            teacher: (k, n, c) scores of k teachers over the same candidates.
-            mask: (n, c) bool, True where a candidate counts.
-            teacher_mask: (k, n) bool, True where a teacher says anything about the query.
-        """
-        target = self.target(student, teacher, mask=mask, teacher_mask=teacher_mask)
-        log_student = log_probabilities(student, self.student_temperature, mask)
-        rows = torch.xlogy(target, target).sum(dim=1) - (target * log_student).sum(dim=1)
-        return reduce_rows(rows, target.sum(dim=1) > 0, "mean")
 
 
 def _check_soft(temperature: float | None, sharpness: float) -> None:

@@ -74,7 +74,7 @@ class Bm25Scorer:
             self.index = Bm25Index(
                 collection.texts(),
                 analysis="bigrams" if bigrams else "words",
-                language=None if bigrams else spec.language,
+                language=None if spec.language in ("bigrams", "none") else spec.language,
                 k1=spec.k1,
                 b=spec.b,
             )

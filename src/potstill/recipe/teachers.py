@@ -66,7 +66,8 @@ class ScorerSpec(Strict):
     `cross-encoder`: any sentence-transformers CrossEncoder or Hugging Face sequence classifier. `dual-pooled`: one that
     `potstill teach dual-pooled` made; it gives two vectors for each pair besides. `late-interaction`: ColBERT and its
     kin, a sentence-transformers MultiVectorEncoder; its `max_length` is that of documents. `sparse`: a SparseEncoder.
-    `bm25`: of the collection's documents, by words of its `language` (found out; `none`: as they stand; `bigrams`: pairs of characters).
+    `bm25`: of the collection's documents, by words of its `language` (found out; `none`: as they stand; `bigrams`:
+    pairs of characters).
     `file`: scores at `path`, a TREC run, lines of query id, document id and score parted by tabs, or a folder of saved
     candidates; pairs that it lacks have no score.
     `name` is what objectives and reports call it; None: the folder's name, or the id's last part.

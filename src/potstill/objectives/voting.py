@@ -139,6 +139,17 @@ class MarginVote(_Scalars):
             mask: (n, c) or, for teachers with holes, (k, n, c) bool, True where there is a score.
             reference: (n,) column that the others are compared with, a positive where one is known; None: column 0.
         """
+        return self._value(*self.margins(student, teacher, mask=mask, reference=reference))
+
+    def margins(
+        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, reference: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Give what is voted on, m = n x c in a row; arguments as for the call.
+
+        Returns:
+            (m,) margins of the student and (k, m) of the teachers; (k, m) bool, where a teacher has one; (m,) bool,
+            False where a candidate would be compared with itself.
+        """
         require_shape("student", student, "n", "c")
         require_shape("teacher", teacher, "k", *student.shape)
         present = torch.ones_like(teacher, dtype=torch.bool) if mask is None else mask.expand_as(teacher)
@@ -153,7 +164,7 @@ class MarginVote(_Scalars):
         targets = (teacher.gather(2, columns) - teacher).reshape(len(teacher), -1)
         both = (present & present.gather(2, columns)).reshape(len(teacher), -1)
         others = (torch.arange(c, device=student.device) != column).reshape(-1)
-        return self._value(margins, targets, both, others)
+        return margins, targets, both, others
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,13 @@ class ListVote(SeveralLists):
         self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
     ) -> Tensor:
         """Compute the (n, c) distribution that the vote settles on; arguments as for the call. No gradient."""
+        own, theirs = self.probabilities(student, teacher, mask=mask, teacher_mask=teacher_mask)
+        return torch.einsum("kn,knc->nc", self.weights(own, theirs, teacher_mask), theirs)
+
+    def probabilities(
+        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give what is voted with, (n, c) of the student and (k, n, c); arguments as for the call. No gradient."""
         require_shape("student", student, "n", "c")
         require_shape("teacher", teacher, "k", *student.shape)
         require_mask(mask, *student.shape)
@@ -225,10 +243,14 @@ class ListVote(SeveralLists):
         theirs = log_probabilities(teacher.detach(), self.teacher_temperature, mask).exp()
         if mask is not None:
             own, theirs = torch.where(mask, own, 0.0), torch.where(mask, theirs, 0.0)
-        soft = None if self.soft_temperature is None else (self.soft_temperature, self.soft_sharpness)
         if teacher_mask is not None:
             theirs = torch.where(teacher_mask.unsqueeze(-1), theirs, 0.0)
-        return torch.einsum("kn,knc->nc", list_vote_weights(own, theirs, soft=soft, mask=teacher_mask), theirs)
+        return own, theirs
+
+    def weights(self, own: Tensor, theirs: Tensor, teacher_mask: Tensor | None = None) -> Tensor:
+        """(k, n) weights of teachers whose `probabilities` these are, without gradient."""
+        soft = None if self.soft_temperature is None else (self.soft_temperature, self.soft_sharpness)
+        return list_vote_weights(own, theirs, soft=soft, mask=teacher_mask)
 
 
 def _check_soft(temperature: float | None, sharpness: float) -> None:

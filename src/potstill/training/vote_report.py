@@ -30,23 +30,16 @@ def vote_report(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor)
     """
     objective = term.objective
     if isinstance(objective, MarginVote):
-        own = student[:, 1:] - student[:, :1]
-        theirs, there = heard[:, :, 1:] - heard[:, :, :1], present[:, :, 1:] & present[:, :, :1]
-        own, theirs = own.reshape(-1) / term.student_temperature, theirs.reshape(len(heard), -1)
-        there = there.reshape(len(heard), -1)
+        own, theirs, both, others = objective.margins(student / term.student_temperature, heard, mask=present)
+        there = both & others
         weights = objective.weights(own, theirs, there)
         hard = vote_weights(own, theirs, objective.tie, dead_zone=objective.dead_zone, mask=there)
     else:
         assert isinstance(objective, ListVote)
         there, mask = list_masks(present)
-        lowest = torch.finfo(student.dtype).min
-        own = torch.softmax((student / objective.student_temperature).masked_fill(~mask, lowest), dim=1) * mask
-        theirs = torch.softmax(heard.masked_fill(~mask, lowest), dim=2) * mask
+        own, theirs = objective.probabilities(student, heard, mask=mask, teacher_mask=there)
+        weights = objective.weights(own, theirs, there)
         hard = list_vote_weights(own, theirs, mask=there)
-        soft = objective.soft_temperature
-        weights = hard
-        if soft is not None:
-            weights = list_vote_weights(own, theirs, soft=(soft, objective.soft_sharpness), mask=there)
     counted = there.any(dim=0)
     dropped = there & (hard == 0)
     samples = max(int(counted.sum()), 1)

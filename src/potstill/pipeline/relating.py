@@ -148,6 +148,8 @@ def _planned(term: RelationTerm, task: Task, data: TrainingSet, batch: int) -> t
 def _parts(
     term: RelationTerm, role: Role, task: Task, data: TrainingSet, batch: int, random: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    from ..training.relations import NOBODY
+
     held = np.arange(data.queries) if role == "query" else data.trained_documents
     source = data.query_targets if role == "query" else data.documents
     assert source is not None
@@ -160,10 +162,10 @@ def _parts(
             others = random.permutation(held)[: min(size, _SAMPLE)]
             rows, row_ids = _unit(task, source.gather(others)), data.relating.ids(role, others)
         else:
-            bank = task.relations.bank(term, data, role, texts, random)
+            bank = task.relations.bank(term, data, role, texts, random, task.device)
             kept = slice(None) if len(bank.rows) <= _SAMPLE else random.permutation(len(bank.rows))[:_SAMPLE]
             rows, row_ids = _unit(task, bank.rows[kept].cpu().numpy()), bank.ids[kept].cpu().numpy()
-            ids = ids if role == "document" else np.full(len(texts), -1)
+            ids = ids if role == "document" else np.full(len(texts), NOBODY)
         mask = torch.from_numpy(ids[:, None] != row_ids)
         yield vectors @ rows.T, mask
 

@@ -15,7 +15,7 @@ from .layer_terms import DrawnLayers
 from .pair_rows import PairRows
 from .passes import Values
 from .rankers import Asked
-from .relations import Drawn as Related
+from .relation_terms import Drawn as Related
 
 
 @dataclass

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..students.tokens import Tokens
 from ..teachers.blocks import Place
@@ -78,6 +80,22 @@ class StoredVectors:
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """`(n, d)` float32 vectors of these rows."""
         return np.asarray(self.table.gather(self.rows[rows]), dtype=np.float32)
+
+
+class EveryDocument:
+    """The teacher's vectors of all documents on a device, looked up once and shared by all that read them."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+
+    def __call__(self, data: TrainingSet, device: torch.device) -> Tensor:
+        """`(n, d)` of all documents."""
+        if self._held is None:
+            assert data.documents is not None
+            self._held = torch.from_numpy(data.documents.gather(np.arange(len(data.documents))))
+        if self._held.device != device:
+            self._held = self._held.to(device)
+        return self._held
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from ..objectives import BankContrast, BankRelations, BatchGeometry, CrossMetric, NoiseContrast, Objective, OwnRelations
 from ..objectives.prefixes import AtPrefixes
@@ -70,6 +71,35 @@ class Relating:
         """`(n,)` identity of texts; a text stands for itself where nothing is known about its repeats."""
         known = self.groups.get(role)
         return rows if known is None else known[rows]
+
+
+@dataclass
+class Bank:
+    """Rows that texts are related to: `(m, d)` vectors, `(m,)` identities, `(m,)` log of what each stands for."""
+
+    rows: Tensor
+    ids: Tensor
+    offsets: Tensor | None = None
+
+
+@dataclass
+class Related:
+    """Texts of one role in one batch, for one term.
+
+    Attributes:
+        places: `(n,)` where they are among what the student encoded for this role.
+        targets: `(n, d)` the teacher's vectors of them, or of their partners.
+        ids: `(n,)` identities.
+        bank: what they are related to; None: each other, a partner, or a queue that is looked at when the loss is.
+    """
+
+    places: Tensor
+    targets: Tensor
+    ids: Tensor
+    bank: Bank | None = None
+
+
+Drawn = dict[tuple[str, Role], Related]
 
 
 def relation_objective(spec: ObjectiveSpec) -> Objective:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,41 +11,13 @@ from torch import Tensor
 
 from ..objectives import BankContrast, BankRelations
 from ..recipe import Role
-from .data import TrainingSet
+from .batch import Batch
+from .data import EveryDocument, TrainingSet
 from .queue import VectorQueue
-from .relation_terms import CENTROIDS, QUEUE, RelationTerm, drawn_documents
+from .relation_terms import CENTROIDS, QUEUE, Bank, Drawn, Related, RelationTerm, drawn_documents
 
-NOBODY = -1
-"""Identity of texts that cannot be in the bank: queries, in one of documents."""
-
-
-@dataclass
-class Bank:
-    """Rows that texts are related to: `(m, d)` vectors, `(m,)` identities, `(m,)` log of what each stands for."""
-
-    rows: Tensor
-    ids: Tensor
-    offsets: Tensor | None = None
-
-
-@dataclass
-class Related:
-    """Texts of one role in one batch, for one term.
-
-    Attributes:
-        places: `(n,)` where they are among what the student encoded for this role.
-        targets: `(n, d)` the teacher's vectors of them, or of their partners.
-        ids: `(n,)` identities.
-        bank: what they are related to; None: each other, a partner, or a queue that is looked at when the loss is.
-    """
-
-    places: Tensor
-    targets: Tensor
-    ids: Tensor
-    bank: Bank | None = None
-
-
-Drawn = dict[tuple[str, Role], Related]
+NOBODY, NO_TEXT = -1, -2
+"""Identity of texts that cannot be in the bank (queries, in one of documents), and of rows that are no text."""
 
 
 class Relations(torch.nn.Module):
@@ -55,13 +26,16 @@ class Relations(torch.nn.Module):
     Args:
         terms: the task's.
         width: of the teacher's vectors.
+        every_document: the task's.
         seed: of the rows that are drawn.
         cosine: whether vectors are compared by angle.
     """
 
-    def __init__(self, terms: Iterable[RelationTerm], width: int, *, seed: int, cosine: bool) -> None:
+    def __init__(
+        self, terms: Iterable[RelationTerm], width: int, every_document: EveryDocument, *, seed: int, cosine: bool
+    ) -> None:
         super().__init__()
-        self.terms = tuple(terms)
+        self.terms, self.every_document = tuple(terms), every_document
         self.seed, self.cosine = seed, cosine
         self.queues = torch.nn.ModuleDict()
         self.scales = torch.nn.ParameterDict()
@@ -71,7 +45,7 @@ class Relations(torch.nn.Module):
                     self.queues[f"{number}_{role}"] = VectorQueue(self.queue_size(term), width)
             if isinstance(term.inner, BankContrast) and term.inner.temperature is None:
                 self.scales[str(number)] = torch.nn.Parameter(torch.ones(()))  # stored as a logarithm: e at first
-        self._fixed: dict[str, Bank] = {}
+        self._fixed: dict[tuple[str, torch.device], Bank] = {}
 
     def partners(self, fitting: np.ndarray) -> np.ndarray:
         """Documents that the student has to encode because a query of the batch fits them."""
@@ -80,6 +54,7 @@ class Relations(torch.nn.Module):
 
     def prepare(
         self,
+        batch: Batch,
         data: TrainingSet,
         queries: np.ndarray,
         trained: np.ndarray,
@@ -87,34 +62,33 @@ class Relations(torch.nn.Module):
         encoded: np.ndarray | None,
         *,
         step: int,
-        device: torch.device,
     ) -> Drawn:
         """Look up who is related to what.
 
         Args:
+            batch: with the teacher's vectors of its texts.
             data: where things are.
             queries: `(q,)` query numbers of the batch.
             trained: `(t,)` documents that are rows of the batch.
             fitting: `(q,)` a document that each query fits, -1 where none is known.
             encoded: sorted documents that the student encodes; None: it encodes none.
             step: decides what is drawn.
-            device: where to put it.
         """
         drawn: Drawn = {}
+        device = batch.query_targets.device
         for number, term in enumerate(self.terms):
             for role in term.roles:
                 if role == "document" and encoded is None:
                     continue
                 if term.rows == "partner":
-                    related = _partnered(data, queries, fitting, role, encoded, device)
+                    related = _partnered(batch, data, queries, fitting, role, encoded)
                 else:
                     texts = queries if role == "query" else trained
-                    places = np.arange(len(texts)) if role == "query" else np.searchsorted(_known(encoded), texts)
-                    related = _related(data, role, texts, places, device)
+                    related = _related(batch, data, role, texts)
                     if term.banked and term.rows != "queue":
                         random = np.random.default_rng([self.seed, step, 1_000 + 2 * number + (role == "document")])
                         own = np.concatenate([trained, fitting])
-                        related.bank = self.bank(term, data, role, texts, random, own, device)
+                        related.bank = self.bank(term, data, role, texts, random, device, own)
                         if role == "query":
                             related.ids = torch.full_like(related.ids, NOBODY)
                 if len(related.places):
@@ -204,8 +178,8 @@ class Relations(torch.nn.Module):
         role: Role,
         texts: np.ndarray,
         random: np.random.Generator,
+        device: torch.device,
         own: np.ndarray | None = None,
-        device: torch.device | None = None,
     ) -> Bank:
         """Rows of the teacher's documents for texts of one role; `own` are the batch's, which are among them."""
         if term.rows != "store":
@@ -218,51 +192,48 @@ class Relations(torch.nn.Module):
         ids = torch.from_numpy(data.relating.ids("document", rows)).to(device)
         return Bank(vectors, ids, None if offsets is None else torch.from_numpy(offsets).to(device))
 
-    def _unchanging(self, term: RelationTerm, data: TrainingSet, device: torch.device | None) -> Bank:
+    def _unchanging(self, term: RelationTerm, data: TrainingSet, device: torch.device) -> Bank:
         size = term.bank.size or CENTROIDS
-        key = "all" if term.rows == "all" else f"centroids {size}"
+        key = ("all" if term.rows == "all" else f"centroids {size}", device)
         if key not in self._fixed:
-            assert data.documents is not None
-            rows = np.arange(len(data.documents))
-            vectors = data.documents.gather(rows) if term.rows == "all" else data.relating.centroids[size]
-            ids = data.relating.ids("document", rows) if term.rows == "all" else np.full(len(vectors), NOBODY - 1)
-            self._fixed[key] = Bank(torch.from_numpy(vectors).to(device), torch.from_numpy(ids).to(device))
-        held = self._fixed[key]
-        if device is not None and held.rows.device != device:
-            held = self._fixed[key] = Bank(held.rows.to(device), held.ids.to(device))
-        return held
+            if term.rows == "all":
+                rows = self.every_document(data, device)
+                ids = torch.from_numpy(data.relating.ids("document", np.arange(len(rows))))
+            else:
+                rows = torch.from_numpy(data.relating.centroids[size]).to(device)
+                ids = torch.full((len(rows),), NO_TEXT)
+            self._fixed[key] = Bank(rows, ids.to(device))
+        return self._fixed[key]
 
 
-def _known(encoded: np.ndarray | None) -> np.ndarray:
-    assert encoded is not None
-    return encoded
-
-
-def _related(data: TrainingSet, role: Role, texts: np.ndarray, places: np.ndarray, device: torch.device) -> Related:
-    source = data.query_targets if role == "query" else data.documents
-    assert source is not None
-    return Related(
-        torch.from_numpy(places).to(device),
-        torch.from_numpy(source.gather(texts)).to(device),
-        torch.from_numpy(np.asarray(data.relating.ids(role, texts))).to(device),
-    )
+def _related(batch: Batch, data: TrainingSet, role: Role, texts: np.ndarray) -> Related:
+    """The texts of a role that are rows of the batch."""
+    device = batch.query_targets.device
+    ids = torch.from_numpy(np.asarray(data.relating.ids(role, texts))).to(device)
+    if role == "query":
+        return Related(torch.arange(len(texts), device=device), batch.query_targets, ids)
+    assert batch.document_targets is not None
+    return Related(batch.matched, batch.document_targets[batch.matched], ids)
 
 
 def _partnered(
+    batch: Batch,
     data: TrainingSet,
     queries: np.ndarray,
     fitting: np.ndarray,
     role: Role,
     encoded: np.ndarray | None,
-    device: torch.device,
 ) -> Related:
     """Queries with a document that they fit, in the role of either; the targets are those of the other."""
     assert data.documents is not None
+    device = batch.query_targets.device
     there = np.flatnonzero(fitting >= 0)
     if role == "query":
-        texts, places, targets = queries[there], there, data.documents.gather(fitting[there])
+        texts, places = queries[there], there
+        targets = torch.from_numpy(data.documents.gather(fitting[there])).to(device)
     else:
-        texts, places = fitting[there], np.searchsorted(_known(encoded), fitting[there])
-        targets = data.query_targets.gather(queries[there])
+        assert encoded is not None
+        texts, places = fitting[there], np.searchsorted(encoded, fitting[there])
+        targets = batch.query_targets[torch.from_numpy(there).to(device)]
     ids = torch.from_numpy(np.asarray(data.relating.ids(role, texts))).to(device)
-    return Related(torch.from_numpy(places).to(device), torch.from_numpy(targets).to(device), ids)
+    return Related(torch.from_numpy(places).to(device), targets, ids)

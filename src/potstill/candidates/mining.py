@@ -67,6 +67,21 @@ def by_ranking(rows: np.ndarray, scores: np.ndarray) -> Search:
     return search
 
 
+def by_judgments(
+    query_ids: Sequence[str], document_ids: Sequence[str], grades: Mapping[str, Mapping[str, int]]
+) -> Search:
+    """Look up the documents that were judged for each query, of whatever grade, in the order of the judgments.
+
+    For collections whose judgments are the lists to rank (answer sentences of a question); the score of each is 0.
+    """
+    row_of = {document_id: row for row, document_id in enumerate(document_ids)}
+    judged = [[row_of[name] for name in grades.get(query, {}) if name in row_of] for query in query_ids]
+    rows = np.full((len(judged), max((len(one) for one in judged), default=0) or 1), -1, dtype=np.int64)
+    for line, one in zip(rows, judged, strict=True):
+        line[: len(one)] = one
+    return by_ranking(rows, np.where(rows >= 0, np.float32(0.0), np.float32(-np.inf)))
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known to fit each of n queries, as rows of the collection."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Literal, ParamSpec
+from typing import Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 Reduction = Literal["mean", "none"]
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Run a function outside any autocast region: similarities and softmax stay float32 in mixed-precision training."""
 
     @functools.wraps(function)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
         tensor = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
         with torch.autocast(device_type=tensor.device.type, enabled=False):
             return function(*args, **kwargs)

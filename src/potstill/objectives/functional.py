@@ -40,6 +40,7 @@ from ._tensors import (
     require_shape,
 )
 from ._votes import list_vote_weights, soft_vote_weights, vote_weights
+from ._weighing import confidence_weights, labelled_weights, list_labelled_weights, min_norm_weights
 
 __all__ = [
     "Correlation",
@@ -49,6 +50,7 @@ __all__ = [
     "RelationSummary",
     "bank_contrast",
     "comparative",
+    "confidence_weights",
     "contrastive",
     "covariance_match",
     "document_root",
@@ -56,11 +58,14 @@ __all__ = [
     "embedding_match",
     "information_flow",
     "keep_wrong",
+    "labelled_weights",
     "layer_kl",
     "layer_weights",
+    "list_labelled_weights",
     "list_vote_weights",
     "margin_mse",
     "maxsim",
+    "min_norm_weights",
     "noise_contrast",
     "relation_cross_entropy",
     "relation_summary",

@@ -17,11 +17,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ._softened import Softened
 from ._tensors import full_precision, log_probabilities, reduce_rows, require_mask, require_positive, require_shape
 from ._votes import Tie
+from ._weighing import (
+    confidence_weights,
+    labelled_weights,
+    list_labelled_weights,
+    relevant_distribution,
+)
 from .base import Objective
 from .functional import list_vote_weights, soft_vote_weights, vote_weights
 
 Normaliser = Literal["kept", "teachers"]
 PointForm = Literal["logit", "bce", "probability"]
+Labelled = Literal["confidence", "direction"]
+Matched = Literal["mean", "vote"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,11 @@ class _Scalars(Objective):
         tie: "keep_all": a tied sample is taught by the mean; "drop": by nobody.
         dead_zone: teachers this near to the student do not vote.
         normaliser: of the hard vote: "kept" divides by the number of teachers kept, "teachers" by that of all.
+        labelled: GOVERN-CA, where a sample has a label: "confidence" weighs those whom the vote keeps by how well they
+            agree with it (reading a); "direction" keeps those on the label's side of the student, and weighs them so
+            (reading b). Samples without a label are voted on.
+        matched: a control, no method: "mean" steps toward the teachers' mean as far as the vote would, "vote" toward
+            what the vote keeps as far as the mean would; for the vote takes longer steps under disagreement.
     """
 
     form: PointForm | Literal["margin"] = "logit"
@@ -42,6 +55,8 @@ class _Scalars(Objective):
     tie: Tie = "keep_all"
     dead_zone: float = 0.0
     normaliser: Normaliser = "kept"
+    labelled: Labelled | None = None
+    matched: Matched | None = None
 
     family = "vote"
     signals = frozenset({"scores"})
@@ -53,6 +68,7 @@ class _Scalars(Objective):
         if self.form not in self.forms:
             raise ValueError(f"form must be one of {', '.join(self.forms)}, not {self.form!r}")
         _check_soft(self.soft_temperature, self.soft_sharpness)
+        _check_choices(self.labelled, self.matched)
         for name, value, allowed in (("tie", self.tie, Tie), ("normaliser", self.normaliser, Normaliser)):
             if value not in get_args(allowed):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, not {value!r}")
@@ -64,19 +80,34 @@ class _Scalars(Objective):
         """Value where all teachers agree and the student with them."""
         return "teacher entropy" if self.form == "bce" else 0.0
 
-    def weights(self, student: Tensor, teachers: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(k, n) weights of (k, n) teachers for (n,) students, without gradient."""
+    def weights(
+        self, student: Tensor, teachers: Tensor, mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        """(k, n) weights of (k, n) teachers for (n,) students with (n,) labels, without gradient."""
         if self.soft_temperature is not None:
-            return soft_vote_weights(student, teachers, self.soft_temperature, self.soft_sharpness, mask=mask)
-        weights = vote_weights(student, teachers, self.tie, dead_zone=self.dead_zone, mask=mask)
-        if self.normaliser == "teachers":
+            weights = soft_vote_weights(student, teachers, self.soft_temperature, self.soft_sharpness, mask=mask)
+        else:
+            weights = vote_weights(student, teachers, self.tie, dead_zone=self.dead_zone, mask=mask)
+        if self.normaliser == "teachers" and self.soft_temperature is None:
             present = torch.full_like(weights[0], len(weights)) if mask is None else mask.sum(dim=0)
             weights = weights * (weights > 0).sum(dim=0) / present.clamp(min=1)
-        return weights
+        if self.labelled is None or labels is None:
+            return weights
+        if self.labelled == "direction":
+            weights = torch.where(labels.isnan(), weights, labelled_weights(student, teachers, labels, mask=mask))
+        errors = binary_cross_entropy_with_logits(teachers.float(), labels.expand_as(teachers), reduction="none")
+        return confidence_weights(weights, errors)
 
-    def _value(self, student: Tensor, teachers: Tensor, mask: Tensor | None, counted: Tensor | None = None) -> Tensor:
+    def _value(
+        self,
+        student: Tensor,
+        teachers: Tensor,
+        mask: Tensor | None,
+        counted: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
         student, teachers = student.float(), teachers.detach().float()
-        weights = self.weights(student, teachers, mask)
+        weights = self.weights(student, teachers, mask, labels)
         if mask is not None:
             # Where nobody teaches, nothing may be multiplied by a weight of 0: it may be infinite.
             student, teachers = torch.where(mask.any(dim=0), student, 0.0), torch.where(mask, teachers, 0.0)
@@ -89,6 +120,13 @@ class _Scalars(Objective):
         else:
             losses = (student - teachers).square()
         taught = (weights > 0).any(dim=0)
+        if self.matched is not None:
+            squashed = self.form in ("bce", "probability")
+            own, theirs = (x.sigmoid() if squashed else x for x in (student.detach(), teachers))
+            mean = _mean_weights(weights, mask)
+            voted, plain = (own - (each * theirs).sum(dim=0) for each in (weights, mean))
+            weights, scale = _matched(self.matched, (weights, voted.abs()), (mean, plain.abs()))
+            losses = losses * scale
         return reduce_rows((weights * losses).sum(dim=0), taught if counted is None else taught & counted, "mean")
 
 
@@ -104,15 +142,18 @@ class PointVote(_Scalars):
     forms = get_args(PointForm)
 
     @full_precision
-    def __call__(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
         """Compute the mean over samples that somebody teaches.
 
         Args:
             student: (n,) logits.
             teacher: (k, n) logits of k teachers.
             mask: (k, n) bool, True where a teacher has a score.
+            labels: (n,) between 0 and 1, NaN where there is none; read by `labelled`.
         """
-        return self._value(student, teacher, mask)
+        return self._value(student, teacher, mask, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -129,7 +170,13 @@ class MarginVote(_Scalars):
 
     @full_precision
     def __call__(
-        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, reference: Tensor | None = None
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        *,
+        mask: Tensor | None = None,
+        reference: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Compute the mean squared error of margins over the pairs that somebody teaches.
 
@@ -138,8 +185,16 @@ class MarginVote(_Scalars):
             teacher: (k, n, c) scores of k teachers.
             mask: (n, c) or, for teachers with holes, (k, n, c) bool, True where there is a score.
             reference: (n,) column that the others are compared with, a positive where one is known; None: column 0.
+            labels: (n, c) grades, NaN where there is none; a margin has a label where its two grades differ.
         """
-        return self._value(*self.margins(student, teacher, mask=mask, reference=reference))
+        mine, theirs, both, others = self.margins(student, teacher, mask=mask, reference=reference)
+        sides = None
+        if labels is not None:
+            require_shape("labels", labels, *student.shape)
+            first = torch.zeros(len(labels), dtype=torch.long, device=labels.device) if reference is None else reference
+            gap = (labels.gather(1, first.unsqueeze(1)) - labels).reshape(-1)
+            sides = torch.where(gap.abs() > 0, (gap.sign() + 1) / 2, torch.nan)
+        return self._value(mine, theirs, both, others, sides)
 
     def margins(
         self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, reference: Tensor | None = None
@@ -178,14 +233,43 @@ class SeveralLists(Softened):
     alignment = "frozen_documents"
 
     @abstractmethod
+    def settle(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        *,
+        mask: Tensor | None = None,
+        teacher_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute what is learned; arguments as for the call.
+
+        Returns:
+            The (n, c) distribution, all 0 where nobody teaches, and (n,) what each list's step is multiplied by (None:
+            nothing). No gradient.
+        """
+
     def target(
-        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        *,
+        mask: Tensor | None = None,
+        teacher_mask: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
-        """Compute the (n, c) distribution; arguments as for the call. No gradient."""
+        """Compute the (n, c) distribution alone; arguments as for the call. No gradient."""
+        return self.settle(student, teacher, mask=mask, teacher_mask=teacher_mask, labels=labels)[0]
 
     @full_precision
     def __call__(
-        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        *,
+        mask: Tensor | None = None,
+        teacher_mask: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Compute the mean KL over lists that somebody says anything about.
 
@@ -194,11 +278,13 @@ class SeveralLists(Softened):
             teacher: (k, n, c) scores of k teachers over the same candidates.
             mask: (n, c) bool, True where a candidate counts.
             teacher_mask: (k, n) bool, True where a teacher says anything about the query.
+            labels: (n, c) grades, above 0 where a candidate is known to fit, NaN where nothing is known; read by forms
+                that weigh teachers by labels.
         """
-        target = self.target(student, teacher, mask=mask, teacher_mask=teacher_mask)
+        target, scale = self.settle(student, teacher, mask=mask, teacher_mask=teacher_mask, labels=labels)
         log_student = log_probabilities(student, self.student_temperature, mask)
         rows = torch.xlogy(target, target).sum(dim=1) - (target * log_student).sum(dim=1)
-        return reduce_rows(rows, target.sum(dim=1) > 0, "mean")
+        return reduce_rows(rows if scale is None else rows * scale, target.sum(dim=1) > 0, "mean")
 
 
 @dataclass(frozen=True)
@@ -210,12 +296,17 @@ class ListVote(SeveralLists):
         teacher_temperature: of every teacher's; divide scores by each teacher's own calibrated temperature beforehand.
         soft_temperature: None is the hard vote; a number, the soft one, on cosines of directions.
         soft_sharpness: of the soft vote; 0 is the mean of the teachers' probabilities.
+        labelled: GOVERN-CA where some candidate is known to fit, as for votes on single numbers; the label is even over
+            such candidates.
+        matched: a control, as there.
     """
 
     student_temperature: float = 1.0
     teacher_temperature: float = 1.0
     soft_temperature: float | None = None
     soft_sharpness: float = 6.0
+    labelled: Labelled | None = None
+    matched: Matched | None = None
 
     family = "vote"
     form = "list"
@@ -223,14 +314,28 @@ class ListVote(SeveralLists):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_soft(self.soft_temperature, self.soft_sharpness)
+        _check_choices(self.labelled, self.matched)
 
     @full_precision
-    def target(
-        self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
-    ) -> Tensor:
-        """Compute the (n, c) distribution that the vote settles on; arguments as for the call. No gradient."""
+    def settle(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        *,
+        mask: Tensor | None = None,
+        teacher_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the vote settles on; see `SeveralLists`."""
         own, theirs = self.probabilities(student, teacher, mask=mask, teacher_mask=teacher_mask)
-        return torch.einsum("kn,knc->nc", self.weights(own, theirs, teacher_mask), theirs)
+        label = None if labels is None else relevant_distribution(labels, mask)
+        weights = self.weights(own, theirs, teacher_mask, label)
+        scale = None
+        if self.matched is not None:
+            mean = _mean_weights(weights, teacher_mask)
+            voted, plain = (torch.einsum("kn,knc->nc", each, theirs) - own for each in (weights, mean))
+            weights, scale = _matched(self.matched, (weights, voted.norm(dim=1)), (mean, plain.norm(dim=1)))
+        return torch.einsum("kn,knc->nc", weights, theirs), scale
 
     def probabilities(
         self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, teacher_mask: Tensor | None = None
@@ -247,10 +352,42 @@ class ListVote(SeveralLists):
             theirs = torch.where(teacher_mask.unsqueeze(-1), theirs, 0.0)
         return own, theirs
 
-    def weights(self, own: Tensor, theirs: Tensor, teacher_mask: Tensor | None = None) -> Tensor:
-        """(k, n) weights of teachers whose `probabilities` these are, without gradient."""
+    def weights(
+        self, own: Tensor, theirs: Tensor, teacher_mask: Tensor | None = None, label: Tensor | None = None
+    ) -> Tensor:
+        """(k, n) weights of teachers whose `probabilities` these are, without gradient; `label` is a distribution."""
         soft = None if self.soft_temperature is None else (self.soft_temperature, self.soft_sharpness)
-        return list_vote_weights(own, theirs, soft=soft, mask=teacher_mask)
+        weights = list_vote_weights(own, theirs, soft=soft, mask=teacher_mask)
+        if self.labelled is None or label is None:
+            return weights
+        known = label.sum(dim=1) > 0
+        if self.labelled == "direction":
+            weights = torch.where(known, list_labelled_weights(own, theirs, label, mask=teacher_mask), weights)
+        return confidence_weights(weights, list_errors(theirs, label))
+
+
+def list_errors(theirs: Tensor, label: Tensor) -> Tensor:
+    """(k, n) cross-entropy of (k, n, c) probabilities with an (n, c) label; NaN where none is known."""
+    errors = -(label * theirs.clamp(min=1e-30).log()).sum(dim=2)
+    return torch.where(label.sum(dim=1) > 0, errors, torch.nan)
+
+
+def _mean_weights(weights: Tensor, present: Tensor | None) -> Tensor:
+    """(k, n) weights of the mean of the teachers that are there."""
+    there = torch.ones_like(weights) if present is None else present.float()
+    return there / there.sum(dim=0).clamp(min=1)
+
+
+def _matched(matched: Matched, vote: tuple[Tensor, Tensor], mean: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Weights of one of two directions, and (n,) what brings its step to the length of the other's."""
+    (weights, own), (_, other) = (mean, vote) if matched == "mean" else (vote, mean)
+    return weights, torch.where(own > 1e-12, other / own.clamp(min=1e-12), 0.0)
+
+
+def _check_choices(labelled: str | None, matched: str | None) -> None:
+    for name, value, allowed in (("labelled", labelled, Labelled), ("matched", matched, Matched)):
+        if value is not None and value not in get_args(allowed):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, not {value!r}")
 
 
 def _check_soft(temperature: float | None, sharpness: float) -> None:

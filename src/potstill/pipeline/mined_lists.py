@@ -14,6 +14,7 @@ from ..candidates import (
     Candidates,
     Search,
     bm25_for,
+    by_judgments,
     by_ranking,
     by_vectors,
     by_words,
@@ -31,7 +32,7 @@ from ..teachers.loading import find_model
 from ..teaching.judged import Judged
 from .vectors import document_vectors, query_vectors
 
-BM25 = "bm25"
+BM25, JUDGED = "bm25", "judged"
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def mine_lists(collection: Collection, judged: Judged, spec: TeachSpec, signals:
     miners = miners_of(spec)
     negatives, lists, met = [], [], []
     for miner in miners:
-        of_train, of_held_out, settings = _searches(miner, collection, texts, len(train), spec, signals)
+        of_train, of_held_out, settings = _searches(miner, collection, judged, texts, spec, signals)
         settings = {"miner": Path(miner).name, "depth": spec.depth, "skip": spec.skip, **settings}
-        source = BM25 if miner == BM25 else "vectors"
+        source = miner if miner in (BM25, JUDGED) else "vectors"
         rows, scores = of_train(deep, [np.empty(0, dtype=np.int64)] * len(train))
         if spec.within_depth:
             met.append(rows[:, : spec.depth])
@@ -93,9 +94,19 @@ def mine_lists(collection: Collection, judged: Judged, spec: TeachSpec, signals:
 
 
 def _searches(
-    miner: str, collection: Collection, texts: Sequence[str], train: int, spec: TeachSpec, signals: Path | None
+    miner: str,
+    collection: Collection,
+    judged: Judged,
+    texts: Sequence[str],
+    spec: TeachSpec,
+    signals: Path | None,
 ) -> tuple[Search, Search, dict[str, Any]]:
-    """Searches for the first `train` of the texts, and for the others; and what made them, for the provenance."""
+    """Searches for the queries of `judged.train`, and for those held out; and what made them, for the provenance."""
+    train = len(judged.train)
+    if miner == JUDGED:
+        names = collection.document_ids
+        of_train = by_judgments(list(judged.train), names, collection.qrels(spec.split))
+        return of_train, by_judgments(list(judged.held_out), names, judged.grades), {}
     if miner == BM25:
         read = drawn_to_read(collection.document_count, spec.training.seed)
         index = bm25_for(collection.texts(), collection.texts(read))

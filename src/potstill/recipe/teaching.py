@@ -46,8 +46,9 @@ def _whole_batches(training: TrainingSpec, kind: str) -> None:
 class TeachSpec(_Taught):
     """A teacher trained on judged pairs: one that reads a query and a document together, or encodes them apart.
 
-    `miner`: what finds negatives and the lists that validate: models of vectors (ids or folders), `bm25`, or both in
-    turn; none: the base where it is a model of vectors, else `bm25`. A list is a positive and `negatives` of the best
+    `miner`: what finds negatives and the lists that validate: models of vectors (ids or folders), `bm25`, both in
+    turn, or `judged`: each query's own judgments, zeros for negatives, for collections whose judgments are the lists to
+    rank; none: the base where it is a model of vectors, else `bm25`. A list is a positive and `negatives` of the best
     `depth` that are no known positives (the first `skip` left out), drawn anew each epoch; `within_depth` takes only
     positives that a miner finds among its best `depth` too, for the others look less like the query than the negatives
     do, and would teach to prefer that. `positives` is the most

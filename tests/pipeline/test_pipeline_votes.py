@@ -22,8 +22,18 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_cross_encoder(tmp_path_factory.mktemp("votes") / "reader", scale=2.0)
 
 
-@pytest.mark.parametrize("form", ["list", "margin"])
-@pytest.mark.parametrize("towers", ["asymmetric", "shared"])
+@pytest.mark.parametrize(
+    ("form", "towers"),
+    [
+        ("list", "asymmetric"),
+        ("list", "shared"),
+        ("margin", "asymmetric"),
+        ("margin", "shared"),
+        ("logit", "asymmetric"),
+        ("bce", "asymmetric"),
+        ("probability", "shared"),
+    ],
+)
 def test_three_kinds_of_teacher_vote(tmp_path, judged, reader, tiny_encoder, signals, form, towers):
     scorers = [{"kind": "bm25", "perplexity": 2}, {"kind": "cross-encoder", "name": "reader", "model": str(reader)}]
     terms = [{"family": "vote", "form": form, "teachers": ["bm25", "reader", "teacher"]}]
@@ -55,7 +65,7 @@ def test_three_kinds_of_teacher_vote(tmp_path, judged, reader, tiny_encoder, sig
     assert "bm25 is dropped" in told
 
 
-@pytest.mark.parametrize("form", ["mean", "logits", "median", "random", "entropy", "entropy-softmax"])
+@pytest.mark.parametrize("form", ["mean", "logits", "median", "random", "entropy", "entropy-softmax", "min-norm"])
 def test_teachers_are_heard_without_a_vote(tmp_path, judged, reader, tiny_encoder, signals, form):
     scorers = [{"kind": "bm25", "perplexity": 2}, {"kind": "cross-encoder", "name": "reader", "model": str(reader)}]
     terms = [{"family": "ensemble", "form": form, "teachers": ["bm25", "reader", "teacher"]}]
@@ -99,3 +109,42 @@ def test_a_run_is_not_resumed_with_other_votes(tmp_path, judged, reader, tiny_en
     settings = ["scorers=" + json.dumps(scorers), "objectives=" + json.dumps(terms), "candidates.count=7"]
     first = quick_run(tmp_path / "run", settings=settings, **given)
     assert quick_run(tmp_path / "run", settings=settings, resume=True, **given)["systems"] == first["systems"]
+
+
+@pytest.mark.parametrize(("form", "labelled"), [("list", "confidence"), ("list", "direction"), ("margin", "direction")])
+def test_govern_ca_is_a_second_stage(tmp_path, judged, reader, tiny_encoder, signals, form, labelled):
+    """First without labels, then with: the vote and what is known of the training queries."""
+    scorers = [{"kind": "bm25", "perplexity": 2}, {"kind": "cross-encoder", "name": "reader", "model": str(reader)}]
+    vote = {"family": "vote", "form": form, "teachers": ["bm25", "reader", "teacher"]}
+    supervised = [vote | {"vote": {"labelled": labelled}}, {"family": "contrastive", "documents": "mined"}]
+    stages = [{"objectives": [vote]}, {"objectives": supervised, "queries": {"judgments": "train"}}]
+    settings = ["scorers=" + json.dumps(scorers), "stages=" + json.dumps(stages), "candidates.count=7"]
+    run = tmp_path / "run"
+    check_evaluation(quick_run(run, collection=judged, teacher=tiny_encoder, signals=signals, settings=settings))
+    assert read(run / "run.json")["queries"]["judged"] > 0
+    assert read(run / "stages" / "1" / "run.json")["queries"]["judged"] == 0
+    logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
+    assert logged[-1].keys() == {f"vote:{form}@mined", "contrastive:one-hot@mined"}
+
+
+def test_labels_are_asked_for(tmp_path, judged, tiny_encoder, signals):
+    terms = [{"family": "vote", "teachers": ["bm25", "teacher"], "vote": {"labelled": "confidence"}}]
+    settings = ["scorers=" + json.dumps([{"kind": "bm25", "perplexity": 2}]), "objectives=" + json.dumps(terms)]
+    with pytest.raises(InputError, match="judged to fit, and no judgments are read"):
+        quick_run(tmp_path / "run", collection=judged, teacher=tiny_encoder, signals=signals, settings=settings)
+
+
+def test_teachers_that_are_alike_have_one_vote(tmp_path, judged, reader, tiny_encoder, signals):
+    scorers = [
+        {"kind": "bm25", "perplexity": 2},
+        {"kind": "cross-encoder", "name": "one", "model": str(reader)},
+        {"kind": "cross-encoder", "name": "again", "model": str(reader)},
+    ]
+    vote = {"together": [["one", "again"]]}
+    terms = [{"family": "vote", "teachers": ["bm25", "one", "teacher", "again"], "vote": vote}]
+    settings = ["scorers=" + json.dumps(scorers), "objectives=" + json.dumps(terms), "candidates.count=7"]
+    run = tmp_path / "run"
+    quick_run(run, collection=judged, teacher=tiny_encoder, signals=signals, settings=settings)
+    logged = [line["votes"] for line in lines(run / "metrics.jsonl") if "votes" in line]
+    assert list(logged[-1]["vote:list@mined"]["dropped"]) == ["bm25", "one+again", "teacher"]
+    assert "as good as one teacher with two votes" in " ".join(read(run / "run.json")["told"]["teachers"])

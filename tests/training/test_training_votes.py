@@ -12,8 +12,8 @@ from training_toys import some_data, static_tower
 from potstill.errors import InputError
 from potstill.objectives.functional import list_vote_weights
 from potstill.recipe import ObjectiveSpec, VoteSpec
+from potstill.training.ballot import list_masks
 from potstill.training.checks import check
-from potstill.training.documents import list_masks
 from potstill.training.task import Task
 from potstill.training.terms import build_terms
 

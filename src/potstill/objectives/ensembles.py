@@ -8,9 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ._several import SeveralLists
 from ._tensors import full_precision, log_probabilities, require_mask, require_shape
 from ._weighing import confidence_weights, min_norm_weights, relevant_distribution
-from .voting import SeveralLists, list_errors
+from .voting import list_errors
 
 EnsembleForm = Literal["mean", "logits", "median", "random", "entropy", "entropy-softmax", "min-norm", "confidence"]
 
@@ -40,6 +41,11 @@ class ListEnsemble(SeveralLists):
 
     family = "ensemble"
     forms = get_args(EnsembleForm)
+
+    @property
+    def needs_positives(self) -> bool:
+        """To weigh teachers by their agreement with labels."""
+        return self.form == "confidence"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,6 @@ would give, the minority is dropped for the sample. Every open choice is an opti
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ._softened import Softened
+from ._several import SeveralLists
 from ._tensors import full_precision, log_probabilities, reduce_rows, require_mask, require_positive, require_shape
 from ._votes import Tie
 from ._weighing import (
@@ -74,6 +73,11 @@ class _Scalars(Objective):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, not {value!r}")
         if not self.dead_zone >= 0:
             raise ValueError(f"dead_zone must not be negative, got {self.dead_zone}")
+
+    @property
+    def needs_positives(self) -> bool:
+        """With labels."""
+        return self.labelled is not None
 
     @property
     def perfect_value(self) -> float | Literal["teacher entropy"] | None:
@@ -223,71 +227,6 @@ class MarginVote(_Scalars):
 
 
 @dataclass(frozen=True)
-class SeveralLists(Softened):
-    """What lists of several teachers have in common: KL of a distribution that they come to, to the student's."""
-
-    signals = frozenset({"scores"})
-    inputs = "scores"
-    equal_widths = False
-    minimum_candidates = 2
-    alignment = "frozen_documents"
-
-    @abstractmethod
-    def settle(
-        self,
-        student: Tensor,
-        teacher: Tensor,
-        *,
-        mask: Tensor | None = None,
-        teacher_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Compute what is learned; arguments as for the call.
-
-        Returns:
-            The (n, c) distribution, all 0 where nobody teaches, and (n,) what each list's step is multiplied by (None:
-            nothing). No gradient.
-        """
-
-    def target(
-        self,
-        student: Tensor,
-        teacher: Tensor,
-        *,
-        mask: Tensor | None = None,
-        teacher_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the (n, c) distribution alone; arguments as for the call. No gradient."""
-        return self.settle(student, teacher, mask=mask, teacher_mask=teacher_mask, labels=labels)[0]
-
-    @full_precision
-    def __call__(
-        self,
-        student: Tensor,
-        teacher: Tensor,
-        *,
-        mask: Tensor | None = None,
-        teacher_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the mean KL over lists that somebody says anything about.
-
-        Args:
-            student: (n, c) scores.
-            teacher: (k, n, c) scores of k teachers over the same candidates.
-            mask: (n, c) bool, True where a candidate counts.
-            teacher_mask: (k, n) bool, True where a teacher says anything about the query.
-            labels: (n, c) grades, above 0 where a candidate is known to fit, NaN where nothing is known; read by forms
-                that weigh teachers by labels.
-        """
-        target, scale = self.settle(student, teacher, mask=mask, teacher_mask=teacher_mask, labels=labels)
-        log_student = log_probabilities(student, self.student_temperature, mask)
-        rows = torch.xlogy(target, target).sum(dim=1) - (target * log_student).sum(dim=1)
-        return reduce_rows(rows if scale is None else rows * scale, target.sum(dim=1) > 0, "mean")
-
-
-@dataclass(frozen=True)
 class ListVote(SeveralLists):
     """Whole teachers vote on each list by the agreement of their descent directions; KL to the kept mean; `vote:list`.
 
@@ -310,6 +249,11 @@ class ListVote(SeveralLists):
 
     family = "vote"
     form = "list"
+
+    @property
+    def needs_positives(self) -> bool:
+        """With labels."""
+        return self.labelled is not None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,6 +14,7 @@ from ..collection import Collection
 from ..errors import InputError
 from ..progress import say
 from ..recipe import VECTORS, ObjectiveSpec, ScorerSpec
+from ..recipe.learning import POINTS
 from ..recipe.teachers import LISTED
 from ..teachers import Scorer, open_scorer
 from .list_scorers import ListScorer, open_list_scorer
@@ -72,6 +73,7 @@ class Heard:
         reports: scorer -> its temperature and diagnostics.
         held_out: lists of held-out queries, to validate by; None: no scorer is listened to.
         vectors_temperature: of the teacher of vectors, where it votes.
+        reference: `(q, c)` its scores.
     """
 
     scores: dict[str, np.ndarray] = field(default_factory=dict)
@@ -79,12 +81,17 @@ class Heard:
     reports: dict[str, ScorerReport] = field(default_factory=dict)
     held_out: HeldOutLists | None = None
     vectors_temperature: float = 1.0
+    reference: np.ndarray | None = None
 
     def settled(self, objectives: Sequence[ObjectiveSpec]) -> tuple[ObjectiveSpec, ...]:
         """The objectives, those that listen to a scorer at the temperature that it was calibrated to."""
         found = []
         for spec in objectives:
             if spec.teachers and not spec.vote.temperatures and spec.documents != "all":
+                if spec.form in POINTS or spec.vote.zscore:
+                    vote = spec.vote.model_copy(update=self._scales(spec))
+                    found.append(spec.model_copy(update={"vote": vote}))
+                    continue
                 scales = tuple(
                     self.vectors_temperature if name == VECTORS else self.reports[name].temperature
                     for name in spec.teachers
@@ -95,6 +102,21 @@ class Heard:
                 spec = spec.model_copy(update={"teacher_temperature": self.reports[spec.teacher].temperature})
             found.append(spec)
         return tuple(found)
+
+    def _scales(self, spec: ObjectiveSpec) -> dict[str, tuple[float, ...]]:
+        """Temperatures and offsets of a vote on single scores, or of standardised lists."""
+        held = [self.reference if name == VECTORS else self.scores[name] for name in spec.teachers]
+        known = [np.empty((0, 0), np.float32) if each is None else each for each in held]
+        if not spec.vote.zscore:
+            means, deviations = zip(*map(_spread, known), strict=True)
+            return {"temperatures": deviations, "offsets": means}
+        temperature = 1.0
+        if spec.form not in POINTS:
+            weights = spec.vote.weights or (1 / len(known),) * len(known)
+            summed = sum(weight * standardised(each) for weight, each in zip(weights, known, strict=True))
+            own = ScorerSpec(kind="bm25", name="+".join(spec.teachers), perplexity=spec.vote.perplexity)
+            temperature = calibrate(np.asarray(summed), own).temperature
+        return {"temperatures": (temperature,) * len(known)}
 
     def as_json(self) -> dict[str, Any]:
         """For `run.json`."""
@@ -148,7 +170,7 @@ def hear(
     """
     from ..training.terms import PAIRS
 
-    heard = Heard(vectors_temperature=_of_vectors(objectives, reference))
+    heard = Heard(vectors_temperature=_of_vectors(objectives, reference), reference=reference)
     texts: dict[int, str] | None = None
     for name, scorer in panel.scorers.items():
         scored = any(
@@ -204,6 +226,21 @@ def _of_vectors(objectives: Sequence[ObjectiveSpec], reference: np.ndarray | Non
         return 1.0
     own = ScorerSpec(kind="bm25", name=VECTORS, perplexity=voting.vote.perplexity)  # any kind: the name is what is told
     return calibrate(reference, own).temperature
+
+
+def standardised(scores: np.ndarray) -> np.ndarray:
+    """Scores `(q, c)` at mean 0 and deviation 1 over each query's own; NaN stays, as do lists without any."""
+    known = np.where(np.isfinite(scores), scores, np.nan).astype(np.float64)
+    count = np.maximum(np.isfinite(known).sum(axis=1, keepdims=True), 1)
+    apart = known - np.nansum(known, axis=1, keepdims=True) / count
+    deviation = np.sqrt(np.nansum(apart**2, axis=1, keepdims=True) / count)
+    found: np.ndarray = apart / np.maximum(deviation, 1e-6)
+    return found
+
+
+def _spread(scores: np.ndarray) -> tuple[float, float]:
+    known = scores[np.isfinite(scores)].astype(np.float64)
+    return (float(known.mean()), max(float(known.std()), 1e-6)) if len(known) else (0.0, 1.0)
 
 
 def _fitting(lists: np.ndarray, positives: np.ndarray | None) -> np.ndarray | None:

@@ -136,12 +136,15 @@ FORMS: dict[str, tuple[str, ...]] = {
         "comparative",
         "cross-metric",
     ),
-    "vote": ("list", "margin"),
-    "ensemble": ("mean", "logits", "median", "random", "entropy", "entropy-softmax"),
+    "vote": ("list", "margin", "logit", "bce", "probability"),
+    "ensemble": ("mean", "logits", "median", "random", "entropy", "entropy-softmax", "min-norm", "confidence"),
 }
 
 OF_SEVERAL = ("vote", "ensemble")
 """Families that listen to several teachers at once."""
+
+POINTS = ("logit", "bce", "probability")
+"""Votes on single scores, which need all teachers on one scale."""
 
 BANKED = ("bank", "disco", "crd")
 """Forms of `relations` that are taken against a bank; the others stay within the batch."""
@@ -170,8 +173,9 @@ class ObjectiveSpec(Strict):
     that compare geometries), or to the text that fits (`cross-metric`).
 
     `vote` listens to several `teachers` (scorers, and `teacher`, the one of vectors) over each query's own candidates:
-    whole lists vote (`list`), or differences to the first candidate, a known positive where there is one (`margin`).
-    `ensemble` listens to them without a vote: to their `mean`, or as its forms say.
+    whole lists vote (`list`), or differences to the first candidate, a known positive where there is one (`margin`), or
+    each score by itself (`logit`, `bce`, `probability`: all scores of a teacher are then brought to mean 0 and
+    deviation 1 together). `ensemble` listens to them without a vote: to their `mean`, or as its forms say.
     """
 
     family: Literal["match", "scores", "contrastive", "layers", "relations", "vote", "ensemble"]
@@ -199,7 +203,8 @@ class ObjectiveSpec(Strict):
                     "`teachers` and `vote` are for the families vote and ensemble; others name a `teacher`"
                 )
             return self
-        shared = {key: getattr(self.vote, key) for key in ("zscore", "weights", "temperatures", "perplexity")}
+        common = ("zscore", "weights", "temperatures", "offsets", "perplexity", "together", "cap")
+        shared = {key: getattr(self.vote, key) for key in common}
         if self.family == "ensemble" and self.vote != VoteSpec(**shared):
             raise ValueError(f"an ensemble does not vote: of `vote` it has {', '.join(shared)}")
         if self.vote.weights and (self.family, self.form) != ("ensemble", "logits"):
@@ -210,6 +215,13 @@ class ObjectiveSpec(Strict):
             raise ValueError(f"objectives of the family {self.family} have `teachers`, a list of two names or more")
         if len(set(self.teachers)) < len(self.teachers):
             raise ValueError("a teacher has one vote: `teachers` names one of them twice")
+        grouped = [name for group in self.vote.together for name in group]
+        if strange := [name for name in grouped if name not in self.teachers or grouped.count(name) > 1]:
+            raise ValueError(f"`together` groups the teachers of this objective, each once: {strange[0]} is not so")
+        if self.vote.weights and self.vote.together:
+            raise ValueError("`weights` already say how much each teacher counts: leave `together` out")
+        if self.vote.offsets and len(self.vote.offsets) != len(self.teachers):
+            raise ValueError(f"{len(self.teachers)} teachers and {len(self.vote.offsets)} offsets")
         if self.vote.temperatures and len(self.vote.temperatures) != len(self.teachers):
             raise ValueError(f"{len(self.teachers)} teachers and {len(self.vote.temperatures)} temperatures")
         return self
@@ -253,7 +265,9 @@ class ObjectiveSpec(Strict):
     @property
     def needs_judgments(self) -> bool:
         """Whether the term learns from queries with a document that they were judged to fit."""
-        return self.family == "contrastive" or self.form in ("margin-mse", "adaptive") or self.keep_wrong is not None
+        told = self.vote.labelled is not None or (self.family, self.form) == ("ensemble", "confidence")
+        of_form = self.family == "contrastive" or self.form in ("margin-mse", "adaptive")
+        return told or of_form or self.keep_wrong is not None
 
 
 def short_objective(value: Any) -> Any:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..objectives import MarginVote
 from ..objectives.functional import keep_wrong
 from ..objectives.prefixes import AtPrefixes
 from ..objectives.scores import inner_scores
 from ..recipe import VECTORS
+from .ballot import heard, labels_of, voted
 from .data import TrainingSet
 from .layer_terms import LayerTerm
 from .terms import ScoreTerm, VoteTerm
@@ -122,7 +122,8 @@ class Candidates:
             cosine: whether vectors are compared by angle, not by inner product.
         """
         if isinstance(term, VoteTerm):
-            return _voted(term, *self.ballot(term, teacher, student, documents, cosine=cosine))
+            ballot = self.ballot(term, teacher, student, documents, cosine=cosine)
+            return voted(term, *ballot, labels=self._labels(term))
         teacher, theirs, student, ours = self._sides(teacher, student, documents, cosine=cosine)
         learned = term.objective.objective if isinstance(term.objective, AtPrefixes) else term.objective
         mask = self.mask
@@ -147,19 +148,21 @@ class Candidates:
         """What is voted on; arguments as for `value`.
 
         Returns:
-            The student's scores `(q, c)`, the teachers' `(k, q, c)`, each over its temperature, and where there is one.
+            The student's scores `(q, c)`, the voters' `(v, q, c)` on one scale, and where there is one.
         """
         assert self.voices is not None
         teacher, theirs, student, ours = self._sides(teacher, student, documents, cosine=cosine)
         vectors = self._own(inner_scores(teacher, theirs))
         voices = [vectors if name == VECTORS else said for name, said in zip(term.teachers, self.voices, strict=True)]
-        scales = torch.tensor(term.temperatures, device=vectors.device).view(-1, 1, 1)
-        heard = torch.stack(voices)
-        present = ~heard.isnan() if self.mask is None else ~heard.isnan() & self.mask
-        heard = (_standardised(heard, present) if term.zscore else heard) / scales
-        if term.weights:  # the mean of the weighted is then their sum
-            heard = heard * torch.tensor(term.weights, device=heard.device).view(-1, 1, 1) * len(term.weights)
-        return self._own(inner_scores(student, ours)), torch.where(present, heard, 0.0), present
+        return self._own(inner_scores(student, ours)), *heard(term, torch.stack(voices), self.mask)
+
+    def _labels(self, term: VoteTerm) -> Tensor | None:
+        """Labels of the lists, for terms that read them."""
+        if not term.objective.needs_positives:
+            return None
+        assert self.positives is not None
+        assert self.mask is not None
+        return labels_of(self.positives, self.mask)
 
     def _sides(
         self, teacher: Tensor, student: Tensor, documents: Tensor | None, *, cosine: bool
@@ -196,32 +199,6 @@ class Candidates:
             held = getattr(self, name)
             if held is not None:
                 setattr(self, name, held.to(device))
-
-
-def _standardised(heard: Tensor, present: Tensor) -> Tensor:
-    """Scores `(k, q, c)` at mean 0 and deviation 1 over each teacher's own of a query."""
-    count = present.sum(dim=2, keepdim=True).clamp(min=1)
-    known = torch.where(present, heard, 0.0)
-    apart = torch.where(present, known - known.sum(dim=2, keepdim=True) / count, 0.0)
-    deviation = (apart.square().sum(dim=2, keepdim=True) / count).sqrt()
-    return apart / deviation.clamp(min=1e-6)
-
-
-def _voted(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor) -> Tensor:
-    """The value of a vote."""
-    if isinstance(term.objective, MarginVote):
-        return term.objective(student / term.student_temperature, heard, mask=present)
-    asked, mask = list_masks(present)
-    return term.objective(student, heard, mask=mask, teacher_mask=asked)
-
-
-def list_masks(present: Tensor) -> tuple[Tensor, Tensor]:
-    """Who votes on a list, `(k, q)`, and on which candidates, `(q, c)`: those that all who vote have a score of.
-
-    A teacher votes where it has a score of at least two candidates.
-    """
-    asked = present.sum(dim=2) >= 2
-    return asked, (present | ~asked.unsqueeze(2)).all(dim=0) & present.any(dim=0)
 
 
 def candidates(

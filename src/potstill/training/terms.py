@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from ..errors import InputError
 from ..objectives import (
@@ -15,6 +15,7 @@ from ..objectives import (
     ListVote,
     MarginVote,
     Objective,
+    PointVote,
     ScoreCorrelation,
     ScoreKL,
     ScoreRegression,
@@ -23,8 +24,9 @@ from ..objectives.ensembles import EnsembleForm
 from ..objectives.functional import MatchMetric
 from ..objectives.layers import Weighting
 from ..objectives.prefixes import AtPrefixes
+from ..objectives.voting import PointForm
 from ..recipe import VECTORS, BankSpec, LayersSpec, ObjectiveSpec
-from ..recipe.learning import BANKED, FORMS, OF_SEVERAL
+from ..recipe.learning import BANKED, FORMS, OF_SEVERAL, POINTS
 from .layer_terms import LayerTerm
 from .relation_terms import RelationTerm, bank_rows, relation_objective
 
@@ -45,8 +47,7 @@ _READ_BY: dict[str, tuple[tuple[str, str], ...]] = {
         ("relations", "own"),
         ("relations", "disco"),
         ("relations", "crd"),
-        ("vote", "list"),
-        ("vote", "margin"),
+        *(("vote", form) for form in FORMS["vote"]),
         *(("ensemble", form) for form in FORMS["ensemble"]),
     ),
     "teacher_temperature": (("scores", "kl"), ("scores", "cmkd"), ("relations", "bank"), ("relations", "own")),
@@ -87,10 +88,10 @@ class ScoreTerm:
 
 @dataclass(frozen=True)
 class VoteTerm(ScoreTerm):
-    """Several teachers' scores of each query's own candidates, each divided by a temperature, as the student's are.
+    """Several teachers' scores of each query's own candidates, each less an offset and divided by a temperature.
 
     `teachers` by name; `teacher` among them is the one of vectors. A vote on lists has the student's temperature in its
-    objective, one on margins here.
+    objective, one on margins or points here. `together` names teachers with one vote between them.
     """
 
     teachers: tuple[str, ...] = ()
@@ -98,6 +99,26 @@ class VoteTerm(ScoreTerm):
     student_temperature: float = 1.0
     zscore: bool = False
     weights: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def groups(self) -> list[list[int]]:
+        """Numbers of the teachers that have one vote between them, in the order of the first of each."""
+        found: list[list[int]] = []
+        for number, name in enumerate(self.teachers):
+            mates = next((group for group in self.together if name in group), (name,))
+            held = next((group for group in found if self.teachers[group[0]] in mates), None)
+            if held is None:
+                found.append([number])
+            else:
+                held.append(number)
+        return found
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Who votes: teachers, or several by one name, "a+b"."""
+        return tuple("+".join(self.teachers[number] for number in group) for group in self.groups)
 
 
 Term = MatchTerm | ScoreTerm | LayerTerm | RelationTerm
@@ -150,7 +171,9 @@ def build_terms(
                 terms.append(LayerTerm(*common, objective, teacher, spec.layers, teacher is not None))
             elif spec.family in OF_SEVERAL:
                 scales = spec.vote.temperatures or (1.0,) * len(spec.teachers)
-                warm = (spec.student_temperature or TEMPERATURE) if spec.form == "margin" else 1.0
+                warm = (
+                    1.0 if spec.family == "ensemble" or spec.form == "list" else spec.student_temperature or TEMPERATURE
+                )
                 terms.append(
                     VoteTerm(
                         *common,
@@ -160,6 +183,8 @@ def build_terms(
                         student_temperature=warm,
                         zscore=spec.vote.zscore,
                         weights=spec.vote.weights,
+                        offsets=spec.vote.offsets,
+                        together=spec.vote.together,
                     )
                 )
             else:
@@ -178,6 +203,18 @@ def _refuse(spec: ObjectiveSpec, where: str, live: Mapping[str, bool]) -> None:
             "several teachers are heard on each query's own candidates, or on all documents, at the full width",
             where=f"{where}.{'prefixes' if spec.prefixes else 'documents'}",
             fix="leave it out, or use documents: mined or all",
+        )
+    if spec.needs_judgments and spec.family in OF_SEVERAL and spec.documents == "all":
+        raise InputError(
+            "labels are of lists that begin with a document that is known to fit",
+            where=f"{where}.documents",
+            fix="use documents: mined",
+        )
+    if spec.form in POINTS and spec.documents == "all":
+        raise InputError(
+            "a vote on single scores is on each query's own candidates",
+            where=f"{where}.documents",
+            fix="use documents: mined, or vote:list",
         )
     if live_voter := next((name for name in spec.teachers if name in live), None):
         raise InputError(
@@ -299,13 +336,9 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
     elif spec.family == "relations":
         objective = relation_objective(spec)
     elif spec.family == "ensemble":
-        objective = ListEnsemble(student, 1.0, cast(EnsembleForm, spec.form))
-    elif spec.form == "list":
-        objective = ListVote(student, 1.0, soft_temperature=spec.vote.soft, soft_sharpness=spec.vote.sharpness)
-    elif spec.form == "margin":
-        vote = spec.vote
-        soft = {"soft_temperature": vote.soft, "soft_sharpness": vote.sharpness}
-        objective = MarginVote(**soft, tie=vote.tie, dead_zone=vote.dead_zone, normaliser=vote.normaliser)  # type: ignore[arg-type]
+        objective = ListEnsemble(student, 1.0, cast(EnsembleForm, spec.form), spec.vote.cap)
+    elif spec.family == "vote":
+        objective = _vote(spec, student)
     elif spec.family == "layers":
         objective = LayerRankings(cast(Weighting, spec.form), spec.layers.temperature)
     elif spec.form == "kl":
@@ -315,6 +348,20 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
     else:
         objective = ScoreCorrelation(spec.form, teacher_temperature=teacher)  # type: ignore[arg-type]
     return AtPrefixes(objective, spec.prefixes, unit) if spec.prefixes else objective
+
+
+def _vote(spec: ObjectiveSpec, student: float) -> Objective:
+    vote = spec.vote
+    shared: dict[str, Any] = {
+        "soft_temperature": vote.soft,
+        "soft_sharpness": vote.sharpness,
+        "labelled": vote.labelled,
+        "matched": vote.matched,
+    }
+    if spec.form == "list":
+        return ListVote(student, 1.0, **shared)
+    shared |= {"tie": vote.tie, "dead_zone": vote.dead_zone, "normaliser": vote.normaliser}
+    return MarginVote(**shared) if spec.form == "margin" else PointVote(cast(PointForm, spec.form), **shared)
 
 
 def _fresh(name: str, terms: Sequence[Term]) -> str:

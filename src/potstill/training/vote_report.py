@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..objectives import ListVote, MarginVote
+from ..objectives import ListVote, MarginVote, PointVote
 from ..objectives.functional import list_vote_weights, vote_weights
-from .documents import list_masks
+from .ballot import list_masks
 from .terms import VoteTerm
 
 
@@ -20,8 +20,8 @@ def vote_report(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor)
     Args:
         term: the vote.
         student: `(q, c)` scores.
-        heard: `(k, q, c)` the teachers', over their temperatures.
-        present: `(k, q, c)` where there is one.
+        heard: `(v, q, c)` what the voters say, on one scale.
+        present: `(v, q, c)` where there is one.
 
     Returns:
         `contested`: the share of samples (lists, or pairs of a margin) in which the hard vote drops somebody; `entropy`
@@ -32,6 +32,10 @@ def vote_report(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor)
     if isinstance(objective, MarginVote):
         own, theirs, both, others = objective.margins(student / term.student_temperature, heard, mask=present)
         there = both & others
+        weights = objective.weights(own, theirs, there)
+        hard = vote_weights(own, theirs, objective.tie, dead_zone=objective.dead_zone, mask=there)
+    elif isinstance(objective, PointVote):
+        own, theirs, there = (student / term.student_temperature).flatten(), heard.flatten(1), present.flatten(1)
         weights = objective.weights(own, theirs, there)
         hard = vote_weights(own, theirs, objective.tie, dead_zone=objective.dead_zone, mask=there)
     else:
@@ -48,6 +52,6 @@ def vote_report(term: VoteTerm, student: Tensor, heard: Tensor, present: Tensor)
     return {
         "contested": float(dropped.any(dim=0).sum() / samples),
         "entropy": float(entropy),
-        "dropped": dict(zip(term.teachers, (dropped.sum(dim=1) / voted).tolist(), strict=True)),
-        "weight": dict(zip(term.teachers, (weights.sum(dim=1) / voted).tolist(), strict=True)),
+        "dropped": dict(zip(term.voters, (dropped.sum(dim=1) / voted).tolist(), strict=True)),
+        "weight": dict(zip(term.voters, (weights.sum(dim=1) / voted).tolist(), strict=True)),
     }

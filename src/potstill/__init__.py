@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from potstill.api import Run, Taught, distill, teach
+    from potstill.api import Run, Taught, distill, ensemble, teach
     from potstill.students.loading import Student, load
 
-__all__ = ["Run", "Student", "Taught", "__version__", "distill", "load", "teach"]
+__all__ = ["Run", "Student", "Taught", "__version__", "distill", "ensemble", "load", "teach"]
 
 # Imported at first use: `import potstill` stays light.
 _HOMES = {
@@ -18,6 +18,7 @@ _HOMES = {
     "Student": "potstill.students.loading",
     "Taught": "potstill.api",
     "distill": "potstill.api",
+    "ensemble": "potstill.api",
     "load": "potstill.students.loading",
     "teach": "potstill.api",
 }

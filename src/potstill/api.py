@@ -167,3 +167,52 @@ def _lines(settings: Mapping[str, Any] | Sequence[str]) -> Sequence[str]:
     if isinstance(settings, Mapping):
         return [f"{key}={json.dumps(value, default=str, ensure_ascii=False)}" for key, value in settings.items()]
     return settings
+
+
+def ensemble(
+    collection: str | Path,
+    teachers: Sequence[str | Mapping[str, Any]],
+    *,
+    split: str = "test",
+    student: str | Path | None = None,
+    candidates: str = "auto",
+    measures: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | Sequence[str] | None = None,
+    out: str | Path | None = None,
+    signals: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate teachers, the mean, median and vote of them, and a student, on the same candidates with judgments.
+
+    Args:
+        collection: folder, file, hf:NAME or ir_datasets:NAME.
+        teachers: each `[NAME=][KIND:]WHAT`, or a mapping as `MemberSpec` has it.
+        split: judged split.
+        student: a run, or a folder of a ranker or of a model of vectors.
+        candidates: see `EnsembleSpec`.
+        measures: as ir_measures prints them; None: nDCG@10, RR@10 and AP.
+        settings: further keys of `EnsembleSpec`.
+        out: JSON file to write.
+        signals: folder of the signal store.
+
+    Returns:
+        What the file holds: `systems`, `intervals`, `comparisons` with the reference, `cost`, `student`.
+
+    Raises:
+        InputError: something in the input is wrong; names it and the remedy.
+    """
+    from .pipeline.ensemble import compare
+    from .recipe.comparing import EnsembleSpec, short_member
+    from .teachers.kinds import kind_of
+
+    flags: dict[str, Any] = {"collection": str(collection), "split": split, "candidates": candidates}
+    flags["teachers"] = [short_member(each, kind_of) for each in teachers]
+    folder = None
+    if student is not None:
+        name, equals, rest = str(student).partition("=")
+        folder = Path(rest if equals else name)
+        folder = folder / "student" if (folder / "student").is_dir() else folder
+        flags["student"] = short_member(f"{name if equals else 'student'}={folder}", kind_of)
+    if measures:
+        flags["measures"] = list(measures)
+    spec = load_spec(EnsembleSpec, None, flags=flags, settings=_lines(settings or ()))
+    return compare(spec, None if out is None else Path(out), student=folder, signals=signals)

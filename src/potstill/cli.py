@@ -102,14 +102,55 @@ def evaluate(
     flags: dict[str, Any] = {"collection": collection, "teacher": teacher}
     flags["evaluate"] = {"split": split} | ({"measures": measure} if measure else {})
     resolved = load_recipe(None, flags=flags, settings=settings or ())
-    if not out.parent.is_dir():
-        raise InputError("no such folder", where=str(out.parent), fix="make it, or give another --out")
-    if out.is_dir():
-        raise InputError("this is a folder", where=str(out), fix="give the name of a JSON file: --out FILE.json")
+    _check_out(out)
     from . import pipeline
 
     found = pipeline.assess(collection, resolved.teacher, student, out, spec=resolved.evaluate, signals=signals)
     _print_evaluation(found)
+
+
+@app.command()
+def ensemble(
+    collection: Annotated[str, typer.Option("--collection", help="Folder, file, hf:NAME or ir_datasets:NAME.")],
+    teacher: Annotated[
+        list[str],
+        typer.Option(
+            "--teacher", help="[NAME=][KIND:]WHAT, repeatable: a model's folder, cross-encoder:ID, a file, bm25."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    split: Annotated[str, typer.Option("--split", help="Judged split.")] = "test",
+    student: Annotated[
+        str | None, typer.Option("--student", help="A run, or a folder of a ranker or of a model of vectors.")
+    ] = None,
+    candidates: Annotated[
+        str, typer.Option("--candidates", help="judged | pooled | bm25 | a teacher of vectors | a ranking's path.")
+    ] = "auto",
+    measure: Annotated[
+        list[str] | None, typer.Option("--measure", help="As ir_measures prints it; repeatable.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="qrels, answered, holes, reference, depth.")
+    ] = None,
+    signals: Signals = None,
+) -> None:
+    """Evaluate teachers, what they come to together and a student on the same candidates: retention and cost."""
+    _check_out(out)
+    from .api import ensemble as compare
+    from .report.table import ensemble_table
+
+    found = compare(
+        collection,
+        teacher,
+        split=split,
+        student=student,
+        candidates=candidates,
+        measures=measure,
+        settings=settings or (),
+        out=out,
+        signals=signals,
+    )
+    _say(ensemble_table(found))
 
 
 @app.command()
@@ -195,6 +236,13 @@ def _print_evaluation(found: dict[str, Any]) -> None:
     from .report.table import evaluation_table
 
     _say(evaluation_table(found))
+
+
+def _check_out(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise InputError("no such folder", where=str(out.parent), fix="make it, or give another --out")
+    if out.is_dir():
+        raise InputError("this is a folder", where=str(out), fix="give the name of a JSON file: --out FILE.json")
 
 
 def _say(text: str) -> None:

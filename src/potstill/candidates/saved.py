@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 
 from ..collection.lines import read_lines
+from ..collection.records import JUDGED_DOCUMENTS, JUDGED_QUERIES
 from ..errors import InputError
 from .table import load_candidates
 
 Ranking = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 """(n, m) int64 rows and float32 scores, best first, -1 and -inf where there is none; settings for the provenance."""
 
-_FORMAT = "a line is `query-id Q0 document-id rank score tag`, or query-id, document-id and score parted by tabs"
+_FORMAT = (
+    "a line is `query-id Q0 document-id rank score tag`, or query-id, document-id and score parted by tabs (a "
+    "header may name other columns)"
+)
 
 
 def saved_ranking(path: Path, query_ids: Sequence[str], document_ids: Sequence[str], depth: int) -> Ranking:
@@ -110,16 +114,19 @@ def _file(path: Path, query_ids: Sequence[str], document_ids: Sequence[str], dep
 
 
 def _entries(path: Path) -> Iterator[tuple[int, str, str, float]]:
-    """Stream (line, query id, document id, score); the first line of tab-parted scores may be a header."""
+    """Stream (line, query id, document id, score); a header may name the columns of tab-parted scores, in any order."""
+    places: tuple[int, int, int] = (0, 1, 2)
+    width = 3
     for number, line in read_lines(path):
         if not line.strip():
             continue
-        fields = line.split("\t")
-        if len(fields) == 3:
-            query_id, document_id, score = (field.strip() for field in fields)
-            if number == 1 and score.casefold() == "score":
-                continue
-        elif len(fields := line.split()) == 6:
+        fields = [field.strip() for field in line.split("\t")]
+        if number == 1 and (named := _columns(fields)) is not None:
+            places, width = named, len(fields)
+            continue
+        if len(fields) == width:
+            query_id, document_id, score = (fields[place] for place in places)
+        elif len(fields := line.split()) == 6 and width == 3:
             query_id, _, document_id, _, score, _ = fields
         else:
             raise InputError(f"{len(fields)} fields", where=f"{path}:{number}", fix=_FORMAT)
@@ -134,6 +141,16 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str, float]]:
                 fix="every score must be a finite number",
             )
         yield number, query_id, document_id, value
+
+
+def _columns(fields: Sequence[str]) -> tuple[int, int, int] | None:
+    """Where a header has query id, document id and score; None: this is no header."""
+    names = [field.casefold() for field in fields]
+    if "score" not in names:
+        return None
+    query = next((names.index(name) for name in JUDGED_QUERIES if name in names), 0)
+    document = next((names.index(name) for name in JUDGED_DOCUMENTS if name in names), 1)
+    return query, document, names.index("score")
 
 
 def _require_shared(path: Path, what: str, there: int, others: int) -> None:

@@ -130,6 +130,12 @@ class FileScorer:
             whole.update(file_digest(path).encode())
         return whole.hexdigest()
 
+    def rows_of(self, query_ids: Sequence[str]) -> list[np.ndarray]:
+        """Documents that it has a score of, for each of these queries."""
+        places = [self._place.get(name) for name in query_ids]
+        none = np.empty(0, dtype=np.int64)
+        return [none if place is None else self._rows[place][self._rows[place] >= 0] for place in places]
+
     def of_lists(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """See `ListScorer`."""
         found = np.full(rows.shape, np.nan, dtype=np.float32)

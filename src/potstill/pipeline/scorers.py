@@ -12,6 +12,7 @@ import numpy as np
 from ..candidates.vectors import unit as unit_length
 from ..collection import Collection
 from ..errors import InputError
+from ..evaluation.combining import standardised
 from ..progress import say
 from ..recipe import VECTORS, ObjectiveSpec, ScorerSpec
 from ..recipe.learning import POINTS
@@ -226,16 +227,6 @@ def _of_vectors(objectives: Sequence[ObjectiveSpec], reference: np.ndarray | Non
         return 1.0
     own = ScorerSpec(kind="bm25", name=VECTORS, perplexity=voting.vote.perplexity)  # any kind: the name is what is told
     return calibrate(reference, own).temperature
-
-
-def standardised(scores: np.ndarray) -> np.ndarray:
-    """Scores `(q, c)` at mean 0 and deviation 1 over each query's own; NaN stays, as do lists without any."""
-    known = np.where(np.isfinite(scores), scores, np.nan).astype(np.float64)
-    count = np.maximum(np.isfinite(known).sum(axis=1, keepdims=True), 1)
-    apart = known - np.nansum(known, axis=1, keepdims=True) / count
-    deviation = np.sqrt(np.nansum(apart**2, axis=1, keepdims=True) / count)
-    found: np.ndarray = apart / np.maximum(deviation, 1e-6)
-    return found
 
 
 def _spread(scores: np.ndarray) -> tuple[float, float]:

@@ -80,6 +80,20 @@ def query_vectors(
     return _encoded(teacher, lambda: iter(texts), "query", signals, label, len(texts))
 
 
+def text_vectors(teacher: VectorTeacher, texts: Sequence[str], role: Role, signals: Path | None, label: str) -> Vectors:
+    """The teacher's vectors of some texts, in order; encodes what the store lacks.
+
+    Raises:
+        InputError: a teacher that cannot encode texts of this role.
+    """
+    able = teacher.can_encode_queries if role == "query" else teacher.can_encode_documents
+    if not able:
+        raise InputError(
+            f"the teacher cannot encode a {role}", where=teacher.name, fix="give a model beside its vectors"
+        )
+    return _encoded(teacher, lambda: iter(texts), role, signals, label, len(texts))
+
+
 def through(teacher: CompressedTeacher, whole: Vectors) -> Vectors:
     """The whole teacher's vectors as its head makes them, when they are read."""
     return Vectors(Through(teacher, whole.table), whole.rows, whole.texts_cut)

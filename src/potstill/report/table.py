@@ -37,6 +37,55 @@ def evaluation_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ensemble_table(found: dict[str, Any]) -> str:
+    """Format what `potstill ensemble` found: how alike teachers are, each system's measures, what the student keeps."""
+    reference, measures = found["reference"], list(next(iter(found["systems"].values())))
+    lines = [
+        f"{found['collection']}, {found['split']}: {found['queries']:,} queries, up to {found['depth']:,} candidates"
+    ]
+    for pair in found["pairs"]:
+        rank = "-" if pair["rank_correlation"] is None else f"{pair['rank_correlation']:.2f}"
+        lines.append(f"  {pair['first']} and {pair['second']}: rank correlation {rank}")
+    heads = "".join(f"{name:>11}" for name in measures)
+    lines.append(f"{'system':<22}{heads}   {measures[0]} against {reference} (95 % interval)       p     Holm")
+    holm = (found.get("holm") or {}).get(measures[0], {})
+    compared = _against(found)
+    for system, values in found["systems"].items():
+        shown = "".join(f"{values[name]:>11.4f}" for name in measures)
+        kept = (compared.get(system) or {}).get(measures[0])
+        said = ""
+        if kept:
+            said = f"   {_kept(kept):<32} {kept['p']:>8.4f}"
+            said += f" {holm[system]:>8.4f}" if system in holm else ""
+        lines.append(f"{system:<22}{shown}{said}")
+    for name, cost in found["cost"].items():
+        if name == "unknown":
+            lines.append(f"cost: unknown of {', '.join(cost)}, whose scores are only looked up")
+            continue
+        adds = cost["multiply_adds_per_pair"]
+        counted = f", {adds / 1e6:,.2f} million multiply-adds" if adds else ""
+        lines.append(f"cost: {name}: {cost['ms_per_pair']:.3f} ms a pair{counted} ({cost['lists']} lists)")
+    if found["student"]:
+        lines.extend(_of_student(found, reference))
+    return "\n".join(lines)
+
+
+def _against(found: dict[str, Any]) -> dict[str, Any]:
+    """Retention of each system against the reference."""
+    _, first, *_ = found["systems"]
+    return {first: found["retention"]} | {name: each["retention"] for name, each in found["comparisons"].items()}
+
+
+def _of_student(found: dict[str, Any], reference: str) -> list[str]:
+    said, lines = found["student"], []
+    share = said["share_of_cost"]
+    cost = f" at {share['time']:.2%} of its inference time" if "time" in share else ""
+    cost += f" and {share['multiply_adds']:.2%} of its multiply-adds" if "multiply_adds" in share else ""
+    for name, kept in said["retention"][reference].items():
+        lines.append(f"{said['name']} keeps {_kept(kept)} of the {reference} ensemble's {name}{cost}")
+    return lines
+
+
 def _reranking(found: dict[str, Any]) -> list[str]:
     """Systems on the same lists, by the first measure."""
     if not found:

@@ -125,6 +125,10 @@ class ApartScorer(ABC, Generic[Arrays]):
                     self._cache.put(role, text, arrays)
         return {text: arrays for text, arrays in found.items() if arrays is not None}
 
+    def forget(self) -> None:
+        """Forget the texts that were encoded before: the next call costs what it costs."""
+        self._cache.clear()
+
     @abstractmethod
     def _forward(self, texts: Sequence[str], role: Role) -> list[Arrays]:
         """One forward pass, without anything that would keep the whole batch in memory."""

@@ -36,6 +36,11 @@ class VectorCache(Generic[Arrays]):
         while self._bytes > self._limit:
             self._bytes -= _size(self._held.popitem(last=False)[1])
 
+    def clear(self) -> None:
+        """Hold nothing any more."""
+        self._held.clear()
+        self._bytes = 0
+
 
 def _size(arrays: tuple[np.ndarray, ...]) -> int:
     return _ENTRY_BYTES + sum(array.nbytes for array in arrays)

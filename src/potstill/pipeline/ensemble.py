@@ -1,0 +1,272 @@
+"""Teachers, what they come to together, and a student, on the same candidates with judgments: quality beside cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..atomic import write_json, write_text
+from ..candidates import bm25_for, by_judgments, by_vectors, by_words, drawn_to_read, saved_ranking
+from ..collection import Collection, Document, open_collection
+from ..collection.records import read_judgments
+from ..collection.tables import open_table
+from ..errors import InputError
+from ..evaluation import Evaluation, evaluate_reranking, parse_measures, retention
+from ..evaluation.combining import COMBINATIONS, Combination, combined
+from ..evaluation.ranking_cost import RankingCost, measure_rankers
+from ..progress import say
+from ..recipe.comparing import EnsembleSpec
+from .list_scorers import FileScorer
+from .members import Lists, Member, OfScores, OfVectors, open_member, open_student
+from .panel_report import pairs_of
+from .runfolder import machine, versions
+from .vectors import document_vectors, query_vectors
+
+_NEVER_ALL = 1_000_000  # documents of a list that is not cut
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A collection with the judgments of one split that are measured by.
+
+    Attributes:
+        collection: the rest.
+        grades: query id -> document id -> grade; documents that the collection lacks are among them.
+    """
+
+    collection: Collection
+    grades: Mapping[str, Mapping[str, int]]
+
+    @property
+    def name(self) -> str:
+        """The collection's."""
+        return self.collection.name
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        """The collection's."""
+        return self.collection.queries
+
+    @property
+    def document_ids(self) -> Sequence[str]:
+        """The collection's."""
+        return self.collection.document_ids
+
+    def documents(self) -> Iterator[Document]:
+        """The collection's."""
+        return self.collection.documents()
+
+    def qrels(self, split: str) -> Mapping[str, Mapping[str, int]]:
+        """The judgments, whatever the split."""
+        return self.grades
+
+
+def compare(
+    spec: EnsembleSpec, out: Path | None, *, student: Path | None = None, signals: Path | None = None
+) -> dict[str, Any]:
+    """Evaluate teachers, the mean, median and vote of them, and a student, all on the same candidates.
+
+    Args:
+        spec: all that decides it.
+        out: JSON file to write (measures of every query beside it as `.per_query.jsonl`); None: nothing is written.
+        student: folder of the student that `spec.student` describes.
+        signals: folder of the signal store; None: POTSTILL_HOME or the user's cache.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        InputError: something in the input is wrong; names it and the remedy.
+    """
+    parse_measures(spec.measures)
+    collection = open_collection(spec.collection)
+    for line in collection.notes.lines():
+        say(f"collection: {line}")
+    judged = Judged(collection, _grades(spec, collection))
+    ids = [query for query in judged.grades if query in collection.queries]
+    if not ids:
+        raise InputError(
+            f"no judged query of {spec.split} is in the collection", where=spec.collection, fix="name another --split"
+        )
+    members: list[Member] = [open_member(each, collection) for each in spec.teachers]
+    pupil: Member | None = None
+    if spec.student is not None:
+        assert student is not None
+        pupil = open_student(spec.student, student, collection)
+    lists = Lists.of(collection, ids, candidates_of(spec, collection, judged, members, ids, signals))
+    say(f"candidates: {int((lists.rows >= 0).sum()):,} of {len(ids):,} queries")
+    said = {member.name: member.scores(lists, signals) for member in members}
+    holes = {name: int(((lists.rows >= 0) & np.isnan(table)).sum()) for name, table in said.items()}
+    for name, count in holes.items():
+        if count:
+            how = "which count neither for nor against" if spec.holes == "masked" else "which are put below its last"
+            say(f"{name}: no score of {count:,} candidates, {how}")
+    if spec.holes == "floor":
+        said = {name: floored(table, lists.rows) for name, table in said.items()}
+    systems = dict(said)
+    if len(said) > 1:
+        for how in COMBINATIONS:
+            systems[how] = combined(list(said.values()), cast(Combination, how))
+    reference = spec.reference if len(said) > 1 else next(iter(said))
+    if pupil is not None:
+        systems[pupil.name] = pupil.scores(lists, signals)
+    found = evaluate_reranking(
+        judged,
+        spec.split,
+        query_ids=ids,
+        document_ids=collection.document_ids,
+        candidates=lists.rows,
+        systems={name: table.astype(np.float32) for name, table in systems.items()},
+        measures=spec.measures,
+        reference=reference,
+        seed=spec.seed,
+    )
+    pairs = pairs_of(said) if len(said) > 1 else []
+    whole = found.as_json()
+    whole["reference"] = reference
+    whole["teachers"] = {
+        member.name: {"kind": member.kind, "parameters": member.parameters, "holes": holes[member.name]}
+        for member in members
+    }
+    whole["pairs"] = [pair.as_json() for pair in pairs]
+    whole["cost"] = costs(spec, members, pupil, lists) if spec.cost else {}
+    whole["student"] = {} if pupil is None else _of_student(found, pupil, whole, spec.measures)
+    whole["machine"], whole["versions"] = machine(), versions()
+    if out is not None:
+        rows = [{"query_id": row["query_id"], "measures": row["measures"]} for row in found.per_query]
+        write_text(out.with_suffix(".per_query.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
+        write_json(out, whole)
+    return whole
+
+
+def candidates_of(
+    spec: EnsembleSpec,
+    collection: Collection,
+    judged: Judged,
+    members: Sequence[Member],
+    ids: Sequence[str],
+    signals: Path | None,
+) -> np.ndarray:
+    """`(n, c)` documents to rank for each query, -1 where there is none; see `EnsembleSpec.candidates`.
+
+    Raises:
+        InputError: a name that is none of a teacher of vectors, or a path that is nowhere.
+    """
+    files = [m.scorer for m in members if isinstance(m, OfScores) and isinstance(m.scorer, FileScorer)]
+    encoders = {m.name: m.teacher for m in members if isinstance(m, OfVectors)}
+    wanted = spec.candidates
+    if wanted == "auto":
+        wanted = "pooled" if files else next(iter(encoders), "bm25")
+        say(f"candidates: {wanted}")
+    names, texts = collection.document_ids, [collection.queries[i] for i in ids]
+    depth, nothing = min(spec.depth, len(names)), [np.empty(0, dtype=np.int64)] * len(ids)
+    if wanted == "judged":
+        return by_judgments(ids, names, judged.grades)(_longest(judged.grades), nothing)[0]
+    if wanted == "pooled":
+        if not files:
+            raise InputError("no teacher is a file of scores", where="--candidates pooled", fix="name others")
+        return _pool([scorer.rows_of(ids) for scorer in files])
+    if wanted == "bm25":
+        drawn = drawn_to_read(collection.document_count, spec.seed)
+        return by_words(texts, bm25_for(collection.texts(), collection.texts(drawn.tolist())))(depth, nothing)[0]
+    if wanted in encoders:
+        teacher = encoders[wanted]
+        queries = query_vectors(teacher, texts, signals, f"{wanted}: queries", ids).all()
+        return by_vectors(queries, document_vectors(teacher, collection, signals), teacher.metric)(depth, nothing)[0]
+    if not Path(wanted).exists():
+        vectors = f", {', '.join(encoders)}" if encoders else ""
+        raise InputError(
+            f"there are no candidates {wanted!r}",
+            where="--candidates",
+            fix=f"name judged, pooled, bm25{vectors}, or the path of a ranking",
+        )
+    return saved_ranking(Path(wanted), ids, names, depth)[0]
+
+
+def floored(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Scores `(n, c)`, those that are missing a little below the lowest of their query; a query without any stays."""
+    lowest = np.nanmin(np.where(np.isnan(scores), np.inf, scores), axis=1, keepdims=True)
+    highest = np.nanmax(np.where(np.isnan(scores), -np.inf, scores), axis=1, keepdims=True)
+    below = np.where(np.isfinite(lowest), lowest - 0.01 * np.maximum(highest - lowest, 1e-6), np.nan)
+    found: np.ndarray = np.where(np.isnan(scores) & (rows >= 0), below, scores)
+    return found
+
+
+def costs(spec: EnsembleSpec, members: Sequence[Member], pupil: Member | None, lists: Lists) -> dict[str, Any]:
+    """What each system costs, and all teachers together; those that only look scores up cost nothing that is known."""
+    whole = np.flatnonzero((lists.rows >= 0).sum(axis=1) >= 2)
+    drawn = np.sort(np.random.default_rng(spec.seed).permutation(whole)[: spec.timed_lists])
+    some = Lists([lists.ids[i] for i in drawn], [lists.texts[i] for i in drawn], lists.rows[drawn], lists.documents)
+    asked = {each.name: each.anew(some) for each in (*members, *((pupil,) if pupil else ()))}
+    timed = {name: score for name, score in asked.items() if score is not None}
+    if not timed or not len(drawn):
+        return {}
+    say(f"costs: {', '.join(timed)} on {len(drawn)} lists, one thread")
+    sizes = (some.rows >= 0).sum(axis=1).tolist()
+    measured = measure_rankers(timed, sizes)
+    teachers = [measured[member.name] for member in members if member.name in measured]
+    found: dict[str, Any] = {name: cost.as_json() for name, cost in measured.items()}
+    if teachers:
+        found["all teachers"] = RankingCost.together(teachers).as_json()
+    unknown = [name for name, score in asked.items() if score is None]
+    if unknown:
+        found["unknown"] = unknown
+    return found
+
+
+def _of_student(found: Evaluation, pupil: Member, whole: Mapping[str, Any], measures: Sequence[str]) -> dict[str, Any]:
+    """What the student keeps of every other system, and its share of the teachers' cost."""
+    kept = {
+        system: {
+            name: retention(found.values(pupil.name, name), found.values(system, name)).as_json() for name in measures
+        }
+        for system in found.systems
+        if system != pupil.name
+    }
+    cost, share = whole["cost"], {}
+    own, theirs = cost.get(pupil.name), cost.get("all teachers")
+    if own and theirs:
+        share["time"] = own["ms_per_pair"] / theirs["ms_per_pair"]
+        if own["multiply_adds_per_pair"] is not None and theirs["multiply_adds_per_pair"]:
+            share["multiply_adds"] = own["multiply_adds_per_pair"] / theirs["multiply_adds_per_pair"]
+    return {"name": pupil.name, "parameters": pupil.parameters, "retention": kept, "share_of_cost": share}
+
+
+def _grades(spec: EnsembleSpec, collection: Collection) -> Mapping[str, Mapping[str, int]]:
+    """The judgments to measure by."""
+    if spec.qrels is None:
+        grades: Mapping[str, Mapping[str, int]] = collection.qrels(spec.split)
+    else:
+        if not spec.qrels.is_file():
+            raise InputError("there is no such file of judgments", where=str(spec.qrels), fix="check --qrels")
+        read: dict[str, dict[str, int]] = {}
+        for _, each in read_judgments(open_table(spec.qrels, judgments=True)):
+            read.setdefault(each.query, {})[each.document] = each.grade
+        grades = read
+        known = set(collection.document_ids)
+        foreign = sum(document not in known for row in read.values() for document in row)
+        if foreign:
+            say(f"qrels: {foreign:,} judged documents are not in the collection; they count as not found")
+    if not spec.answered:
+        return grades
+    kept = {query: row for query, row in grades.items() if any(grade > 0 for grade in row.values())}
+    say(f"qrels: {len(grades) - len(kept):,} queries without a relevant document are left out, {len(kept):,} stay")
+    return kept
+
+
+def _longest(grades: Mapping[str, Mapping[str, int]]) -> int:
+    return max(len(row) for row in grades.values())
+
+
+def _pool(parts: Sequence[list[np.ndarray]]) -> np.ndarray:
+    """The union of several lists of each query, rising by row."""
+    rows = [np.unique(np.concatenate([part[i] for part in parts])) for i in range(len(parts[0]))]
+    found = np.full((len(rows), max((len(each) for each in rows), default=0) or 1), -1, dtype=np.int64)
+    for line, each in zip(found, rows, strict=True):
+        line[: len(each)] = each
+    return found

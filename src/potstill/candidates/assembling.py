@@ -14,7 +14,17 @@ from .approximate import ApproximateIndex, by_vectors_approximately, require_fai
 from .copies import text_groups
 from .filtering import by_teacher_score, drop_copies, drop_near_duplicates, keep_first, skip_first
 from .language import bm25_for, drawn_to_read
-from .mining import Search, by_chance, by_ranking, by_vectors, by_words, known_positives, mine, positive_ids
+from .mining import (
+    Search,
+    by_chance,
+    by_judgments,
+    by_ranking,
+    by_vectors,
+    by_words,
+    known_positives,
+    mine,
+    positive_ids,
+)
 from .mixing import merge
 from .saved import require_there, saved_ranking
 from .scoring import rescore, worst_scores
@@ -37,6 +47,7 @@ def assemble(
     metric: Metric,
     seed: int,
     teacher: str = "teacher",
+    judged: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Candidates:
     """Mine each source, leave out what is or may be relevant, merge the sources in turn, keep `count` a query.
 
@@ -58,6 +69,7 @@ def assemble(
         metric: how the teacher compares.
         seed: of `random` and of the approximate index.
         teacher: written into the provenance beside the scores.
+        judged: query id -> document id -> grade, for `judged`; grades are not read.
 
     Returns:
         Candidates in the order of the sources' turns, with the teacher's scores for all.
@@ -94,6 +106,8 @@ def assemble(
         if source == "bm25":
             index = bm25_for(document_texts(), sample)
             return by_words(query_texts, index), index.settings
+        if source == "judged":
+            return by_judgments(query_ids, document_ids, judged or {}), {}
         if source == "random":
             return by_chance(len(document_ids), seed), {"seed": seed}
         rows, scores, settings = saved_ranking(Path(source), query_ids, document_ids, spec.depth + known.most)
@@ -187,7 +201,7 @@ def check_sources(spec: CandidatesSpec, documents: int) -> None:
     if twice is not None:
         raise InputError(f"names {twice!r} twice", where="candidates.sources", fix="name each source once")
     for source in spec.sources:
-        if source not in ("teacher", "bm25", "random"):
+        if source not in ("teacher", "bm25", "random", "judged"):
             require_there(Path(source))
     if spec.approximate and "teacher" in spec.sources and documents >= _WORTH_AN_INDEX:
         require_faiss()

@@ -178,7 +178,7 @@ class Assessment:
                 signals=self.signals,
                 run=run,
             )
-        return self._write(evaluation, more, run, file)
+        return self.write(evaluation, more, run, file)
 
     def _student_documents(self, student: Student) -> np.ndarray:
         vectors = np.empty((self.collection.document_count, student.dimensions), dtype=np.float32)
@@ -199,9 +199,10 @@ class Assessment:
             systems = {"teacher": _TeacherQueries(self.teacher), **systems}
         return dict(measure_costs(systems, list(texts)))
 
-    def _write(
+    def write(
         self, evaluation: Evaluation, more: dict[str, Any], run: Path | None, file: Path | None
     ) -> dict[str, Any]:
+        """Write what was found, and `more` beside it, as `of` does."""
         whole = evaluation.as_json() | more
         rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation.per_query)
         if run is not None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..recipe import Recipe
 from .objectives import with_defaults
+from .one import distill_one
 from .runfolder import claimed
-from .single import distill_one
 from .stages import distill_stages
 
 

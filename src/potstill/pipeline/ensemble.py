@@ -27,8 +27,6 @@ from .panel_report import pairs_of
 from .runfolder import machine, versions
 from .vectors import document_vectors, query_vectors
 
-_NEVER_ALL = 1_000_000  # documents of a list that is not cut
-
 
 @dataclass(frozen=True)
 class Judged:
@@ -88,16 +86,51 @@ def compare(
     for line in collection.notes.lines():
         say(f"collection: {line}")
     judged = Judged(collection, _grades(spec, collection))
-    ids = [query for query in judged.grades if query in collection.queries]
-    if not ids:
-        raise InputError(
-            f"no judged query of {spec.split} is in the collection", where=spec.collection, fix="name another --split"
-        )
     members: list[Member] = [open_member(each, collection) for each in spec.teachers]
     pupil: Member | None = None
     if spec.student is not None:
         assert student is not None
         pupil = open_student(spec.student, student, collection)
+    found, whole = measured(spec, judged, members, pupil, signals)
+    whole["machine"], whole["versions"] = machine(), versions()
+    if out is not None:
+        rows = [{"query_id": row["query_id"], "measures": row["measures"]} for row in found.per_query]
+        write_text(out.with_suffix(".per_query.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
+        write_json(out, whole)
+    return whole
+
+
+def measured(
+    spec: EnsembleSpec,
+    judged: Judged,
+    members: Sequence[Member],
+    pupil: Member | None,
+    signals: Path | None,
+    *,
+    heard: Sequence[str] | None = None,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Score the same lists with every system, and measure.
+
+    Args:
+        spec: measures, candidates, how holes are read.
+        judged: the collection, and the judgments to measure by.
+        members: the teachers.
+        pupil: the student; None: there is none.
+        signals: the signal store.
+        heard: names of the teachers that make the ensembles, and whose cost is theirs; None: all.
+
+    Returns:
+        The evaluation, and all that is to be written of it.
+
+    Raises:
+        InputError: no judged query, candidates that are nowhere, or scores that are not numbers.
+    """
+    collection = judged.collection
+    ids = [query for query in judged.grades if query in collection.queries]
+    if not ids:
+        raise InputError(
+            f"no judged query of {spec.split} is in the collection", where=spec.collection, fix="name another --split"
+        )
     lists = Lists.of(collection, ids, candidates_of(spec, collection, judged, members, ids, signals))
     say(f"candidates: {int((lists.rows >= 0).sum()):,} of {len(ids):,} queries")
     said = {member.name: member.scores(lists, signals) for member in members}
@@ -109,10 +142,11 @@ def compare(
     if spec.holes == "floor":
         said = {name: floored(table, lists.rows) for name, table in said.items()}
     systems = dict(said)
-    if len(said) > 1:
+    voices = [table for name, table in said.items() if heard is None or name in heard]
+    if len(voices) > 1:
         for how in COMBINATIONS:
-            systems[how] = combined(list(said.values()), cast(Combination, how))
-    reference = spec.reference if len(said) > 1 else next(iter(said))
+            systems[how] = combined(voices, cast(Combination, how))
+    reference = spec.reference if len(voices) > 1 else next(name for name in said if heard is None or name in heard)
     if pupil is not None:
         systems[pupil.name] = pupil.scores(lists, signals)
     found = evaluate_reranking(
@@ -134,14 +168,9 @@ def compare(
         for member in members
     }
     whole["pairs"] = [pair.as_json() for pair in pairs]
-    whole["cost"] = costs(spec, members, pupil, lists) if spec.cost else {}
+    whole["cost"] = costs(spec, members, pupil, lists, heard) if spec.cost else {}
     whole["student"] = {} if pupil is None else _of_student(found, pupil, whole, spec.measures)
-    whole["machine"], whole["versions"] = machine(), versions()
-    if out is not None:
-        rows = [{"query_id": row["query_id"], "measures": row["measures"]} for row in found.per_query]
-        write_text(out.with_suffix(".per_query.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
-        write_json(out, whole)
-    return whole
+    return found, whole
 
 
 def candidates_of(
@@ -197,7 +226,13 @@ def floored(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def costs(spec: EnsembleSpec, members: Sequence[Member], pupil: Member | None, lists: Lists) -> dict[str, Any]:
+def costs(
+    spec: EnsembleSpec,
+    members: Sequence[Member],
+    pupil: Member | None,
+    lists: Lists,
+    heard: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """What each system costs, and all teachers together; those that only look scores up cost nothing that is known."""
     whole = np.flatnonzero((lists.rows >= 0).sum(axis=1) >= 2)
     drawn = np.sort(np.random.default_rng(spec.seed).permutation(whole)[: spec.timed_lists])
@@ -208,9 +243,9 @@ def costs(spec: EnsembleSpec, members: Sequence[Member], pupil: Member | None, l
         return {}
     say(f"costs: {', '.join(timed)} on {len(drawn)} lists, one thread")
     sizes = (some.rows >= 0).sum(axis=1).tolist()
-    measured = measure_rankers(timed, sizes)
-    teachers = [measured[member.name] for member in members if member.name in measured]
-    found: dict[str, Any] = {name: cost.as_json() for name, cost in measured.items()}
+    took = measure_rankers(timed, sizes)
+    teachers = [took[m.name] for m in members if m.name in took and (heard is None or m.name in heard)]
+    found: dict[str, Any] = {name: cost.as_json() for name, cost in took.items()}
     if teachers:
         found["all teachers"] = RankingCost.together(teachers).as_json()
     unknown = [name for name, score in asked.items() if score is None]

@@ -43,6 +43,15 @@ def query_names(collection: Collection, texts: Sequence[str]) -> list[str]:
     return [own.get(" ".join(text.split())) or f"text:{digest(text).hex()}" for text in texts]
 
 
+def judged_lists(collection: Collection) -> dict[str, dict[str, int]]:
+    """Which documents were judged for each query of any split; of them all that is used is that they are candidates."""
+    found: dict[str, dict[str, int]] = {}
+    for split in collection.splits:
+        for query, grades in collection.qrels(split).items():
+            found.setdefault(query, {}).update(dict.fromkeys(grades, 0))
+    return found
+
+
 def training_lists(
     recipe: Recipe,
     collection: Collection,
@@ -83,6 +92,7 @@ def training_lists(
         metric=metric,
         seed=recipe.training.seed,
         teacher=teacher,
+        judged=judged_lists(collection) if "judged" in recipe.candidates.sources else None,
     )
     rows: np.ndarray = lists(found, queries.documents, recipe.candidates.count)
     if recipe.candidates.judged_only:

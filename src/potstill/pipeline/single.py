@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from ..collection import Collection, open_collection
 from ..evaluation import exact_search
 from ..progress import say
 from ..queries import GENERATED, TrainingQueries
-from ..recipe import VECTORS, IndexSpec, Recipe
+from ..recipe import VECTORS, IndexSpec
 from ..teachers import VectorTeacher, open_teacher
 from ..teachers.compressed import HEAD, CompressedTeacher, write_head
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
@@ -27,9 +25,9 @@ from .material import Material
 from .naming import absolute, without_key
 from .objectives import settled
 from .panel_report import pairs_of
-from .preparation import build_task, gather_queries, judged_split, never_trained
+from .preparation import build_task, judged_split
 from .query_filters import filtered, needs_student, query_coverage, student_scores
-from .runfolder import Record
+from .run import Run, outcome
 from .scorers import Panel, hear, hear_held_out, open_panel
 from .vectors import Vectors, document_vectors, query_vectors, through
 
@@ -41,55 +39,11 @@ _VALIDATED = 100  # held-out queries whose lists the scorers read, where a stude
 STUDENT, STUDENT_DOCUMENTS, PACKED = "student", "student-documents", "student-packed"
 
 
-def distill_one(
-    recipe: Recipe,
-    run: Path,
-    *,
-    resume: bool,
-    signals: Path | None,
-    before: Sequence[str] = (),
-    seen: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Distil in a folder that is claimed already.
-
-    Args:
-        recipe: with its objectives.
-        run: the folder.
-        resume: see `distill`.
-        signals: see `distill`.
-        before: what came of earlier stages, to be told.
-        seen: splits that these were trained on.
-    """
-    return _Run(recipe, run, resume, signals, before, seen).go()
-
-
-def outcome(found: dict[str, Any]) -> str:
-    """One line of what an evaluation came to: the first measure and what is kept of the teacher's."""
-    kept = found.get("retention") or {}
-    if not kept:
-        return f"overlap@10 with the teacher {found['agreement']['overlap@10']['value']:.4f}"
-    name, value = next(iter(kept.items()))
-    return (
-        f"{name} {found['systems']['student'][name]:.4f}, retention {value['value']:.4f} "
-        f"({value['low']:.4f} to {value['high']:.4f})"
-    )
-
-
-class _Run:
-    def __init__(
-        self,
-        recipe: Recipe,
-        run: Path,
-        resume: bool,
-        signals: Path | None,
-        before: Sequence[str] = (),
-        seen: Sequence[str] = (),
-    ) -> None:
-        self.recipe, self.run, self.resume, self.signals = recipe, run, resume, signals
-        self.record = Record(run, recipe.training.seed)
-        self.before, self.seen = before, seen
+class Distillation(Run):
+    """Of a student that encodes texts."""
 
     def go(self) -> dict[str, Any]:
+        """Distil, evaluate, and write the run folder; gives what `evaluation.json` holds."""
         recipe, record = self.recipe, self.record
         check_recipe(recipe)
         self.tell("stages", self.before)
@@ -168,20 +122,10 @@ class _Run:
         self.tell("index", told)
         return small
 
-    def queries(self, collection: Collection) -> TrainingQueries:
-        queries = gather_queries(self.recipe, collection, self.split, self.signals)
-        parts = ", ".join(f"{count:,} {name}" for name, count in queries.counts.items())
-        say(f"queries: {len(queries.texts):,} for training ({parts}), {len(queries.held_out):,} held out")
-        for reason, count in queries.excluded.items():
-            if count:
-                say(f"queries: {count:,} left out: {reason}")
-        if len(queries.texts) >= self.recipe.queries.cap:
-            say(f"queries: capped by queries.cap={self.recipe.queries.cap}, drawn with seed {self.record.data['seed']}")
-        return queries
-
     def filtered(
         self, task: Task, queries: TrainingQueries, documents: Vectors, targets: Vectors, tokens: Tokens | None
     ) -> tuple[TrainingQueries, Vectors]:
+        """The training queries that the filters leave, and the teacher's vectors of them."""
         spec = self.recipe.queries
         student = student_scores(task, queries, documents, tokens) if needs_student(spec) else None
         left, targets = filtered(queries, spec, documents, targets, task.metric, student=student)
@@ -232,6 +176,7 @@ class _Run:
         return replace(material, heard=heard, scorers=panel.identity())
 
     def save(self, task: Task, teacher: VectorTeacher, collection: Collection) -> None:
+        """Write the student, and what came of the teacher."""
         from ..students import save_packed
 
         note = {
@@ -261,17 +206,10 @@ class _Run:
             own = self.run / (STUDENT_DOCUMENTS if self.recipe.towers == "separate" else STUDENT)
             save_packed(self.run / STUDENT, documents or own, self.run / PACKED)
 
-    def trained_splits(self, collection: Collection) -> set[str]:
-        """The splits some of whose queries were training queries, with or without their judgments."""
-        if not self.recipe.queries.other_splits:
-            judged = self.recipe.queries.judgments
-            return set() if judged is None else {judged}
-        never = never_trained(collection, self.recipe, self.split)
-        return {split for split in collection.splits if not never.issuperset(collection.qrels(split))}
-
     def evaluate(
         self, teacher: VectorTeacher, material: Material, panel: Panel, whole: Vectors | None
     ) -> dict[str, Any]:
+        """Evaluate the student that was written; gives what `evaluation.json` holds."""
         from ..students import Student, load
         from ..students.loading import TeacherEncoder
         from .assess import Assessment
@@ -311,6 +249,7 @@ class _Run:
         )
 
     def note(self, teacher: VectorTeacher, material: Material) -> None:
+        """What `run.json` says of what was learned from."""
         collection, queries = material.collection, material.queries
         whole = teacher.base if isinstance(teacher, CompressedTeacher) else teacher
         documents, targets = material.documents, material.targets
@@ -349,25 +288,9 @@ class _Run:
                 say(f"teacher: {count:,} {what} are longer than its maximum length and are read up to it")
 
     def describe(self, tower: Tower) -> dict[str, Any]:
+        """What `run.json` says of the student."""
         from ..students import read_note
 
         note = read_note(self.run / STUDENT) or {}
         kept = {key: note.get(key) for key in ("kind", "parameters", "bytes", "dimensions")}
         return kept | {"description": f"{tower.kind} query encoder, {note.get('parameters', 0):,} stored numbers"}
-
-    def tell(self, topic: str, lines: Sequence[str]) -> None:
-        """Say and record what the page shows beside what the student was trained on."""
-        if lines:
-            self.record.data["told"].setdefault(topic, []).extend(lines)
-        for line in lines:
-            say(f"{topic}: {line}")
-
-    def warn_of(self, warnings: list[str]) -> None:
-        for line in warnings:
-            self.record.warn(line)
-
-    def report(self) -> None:
-        from ..report import write_card, write_report
-
-        write_card(self.run)
-        write_report(self.run)

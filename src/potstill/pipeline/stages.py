@@ -10,8 +10,10 @@ from ..progress import say
 from ..recipe import Recipe, StudentSpec
 from .checks import check_recipe
 from .objectives import with_defaults
+from .one import distill_one
+from .run import outcome
 from .runfolder import RECIPE, claimed
-from .single import STUDENT, STUDENT_DOCUMENTS, distill_one, outcome
+from .single import STUDENT, STUDENT_DOCUMENTS
 
 FOLDER = "stages"
 
@@ -53,6 +55,7 @@ def distill_stages(recipe: Recipe, run: Path, *, resume: bool, signals: Path | N
         note = json.loads((folder / STUDENT / "potstill.json").read_text(encoding="utf-8"))
         seen |= set(note["trained_on"])
         student = StudentSpec(kind="model", model=str(folder / STUDENT), prompts=recipe.student.prompts)
+        student = student.model_copy(update={"reads": recipe.student.reads, "max_length": recipe.student.max_length})
         if recipe.towers == "separate":
             student = student.model_copy(update={"document_model": str(folder / STUDENT_DOCUMENTS)})
     raise AssertionError("a recipe with stages has a last one")

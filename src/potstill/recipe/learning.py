@@ -98,8 +98,9 @@ class QueriesSpec(Strict):
 class CandidatesSpec(Strict):
     """The documents that a query is compared with where an objective says `documents: mined`.
 
-    `sources` are taken in turn, best first: `teacher` (its vectors), `bm25`, `random`, or the path of candidates that
-    were saved, of a TREC run, or of tab-parted scores. Known positives are never negatives. `depth` are looked at in
+    `sources` are taken in turn, best first: `teacher` (its vectors), `bm25`, `random`, `judged` (documents that were
+    judged for the query, of whatever grade: where judgments are the lists to rank), or the path of candidates that were
+    saved, of a TREC run, or of tab-parted scores. Known positives are never negatives. `depth` are looked at in
     each source, the first `skip` left out; `below_positive` drops those that the teacher scores at least this share of
     the (worst) positive, `max_score` those of at least this score; `near_duplicates` drops those as close to a
     positive, or to a better candidate, as this cosine. `count` are kept a query, a known positive put before them.

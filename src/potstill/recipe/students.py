@@ -16,11 +16,15 @@ class StudentSpec(Strict):
 
     Short forms: `static`, `static:128` (rank), `layers:0,5`, `layers:1/2`, `tiny:2x128`, or any model id or folder.
 
+    `reads: pairs` makes a ranker of it, a cross-encoder that reads a query and a document together and gives a logit;
+    short: `cross-encoder:tiny:2x128`, `cross-encoder:layers:0,5`, `cross-encoder:ID`. It learns scores alone.
+
     `share` keeps that part of the teacher's layers, evenly spread, the top one included: half of 24 are 12, half of 12
     are 6. `document_model` is the start of a document tower of its own (towers: separate), where that is another model.
     """
 
     kind: Literal["static", "layers", "tiny", "model"] = "static"
+    reads: Literal["texts", "pairs"] = "texts"
     layers: tuple[int, ...] | None = None
     share: float | None = Field(default=None, gt=0, le=1)
     depth: int = Field(default=2, ge=1)
@@ -39,6 +43,8 @@ class StudentSpec(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> StudentSpec:
+        if self.reads == "pairs" and self.kind == "static":
+            raise ValueError("a static student encodes words one by one, and cannot read pairs: use tiny or layers")
         if self.kind == "model" and not self.model:
             raise ValueError("a student of kind `model` needs `model`: an id or a folder")
         if self.share is not None and self.layers is not None:
@@ -51,6 +57,9 @@ def short_student(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     name, _, rest = value.partition(":")
+    if name == "cross-encoder" and rest:
+        found = short_student(rest)
+        return {**found, "reads": "pairs"} if isinstance(found, dict) else found
     try:
         if name == "static":
             return {"kind": "static", "rank": int(rest)} if rest else {"kind": "static"}

@@ -101,6 +101,8 @@ def _front_matter(s: Summary) -> str:
 
 
 def _usage(s: Summary) -> str:
+    if s.towers == "pairs":
+        return _RANKS
     metric = at(s.files.run, "teacher", "metric")
     compare = {"dot": "dot product", "cosine": "cosine"}.get(str(metric), "the teacher’s similarity")
     what = "query vectors for the teacher’s index" if s.towers == "asymmetric" else "query vectors"
@@ -121,6 +123,18 @@ With Potstill, which is faster for one query at a time{" and needs no torch" if 
 import potstill
 
 vectors = potstill.load("path/to/student").encode_queries(["what you search for"])
+```"""
+
+
+_RANKS = """## Usage
+
+With sentence-transformers alone:
+
+```python
+from sentence_transformers import CrossEncoder
+
+model = CrossEncoder("path/to/student")
+ranked = model.rank("what you search for", ["a document that a search found", "another"])
 ```"""
 
 
@@ -179,10 +193,12 @@ def _cost(s: Summary) -> str:
     rows = [f"| {row.name} | {row.show(row.teacher)} | {row.show(row.student)} |" for row in costs(s.files.evaluation)]
     if not rows:
         return ""
-    faster = f" One query is {times(s.speed_up)} times as fast." if s.speed_up and s.speed_up >= 1 else ""
+    one = "pair" if s.towers == "pairs" else "query"
+    faster = f" One {one} is {times(s.speed_up)} times as fast." if s.speed_up and s.speed_up >= 1 else ""
     cpu = at(s.files.run, "machine", "cpu")
     where = f" on {_md(cpu)}" if cpu else ""
-    head = ["## Cost", "", f"From text to vector, one thread, measured in one run{where}.{faster}", ""]
+    way = "From the texts of a list to its scores" if s.towers == "pairs" else "From text to vector"
+    head = ["## Cost", "", f"{way}, one thread, measured in one run{where}.{faster}", ""]
     return "\n".join([*head, "| | Teacher | Student |", "|---|---|---|", *rows])
 
 

@@ -25,14 +25,19 @@ def reranked_view(evaluation: dict[str, Any], teacher: str) -> dict[str, Any] | 
         p = number(at(found, "retention", _STUDENT, system, measures[0], "p"))
         rows.append(
             {
-                "name": f"{teacher}’s own order" if system == _FIRST else system,
+                "name": f"{'the' if 'reference' in found else f'{teacher}’s'} own order"
+                if system == _FIRST
+                else system,
                 "cells": [_cell(found, system, name) for name in measures],
                 "kept": (percent(kept.value), percent_range(kept.low, kept.high)) if kept.value else (NONE, ""),
                 "p": NONE if p is None else p_value(p),
             }
         )
+    own = "reference" in found  # a ranker's run, whose lists need not be the teacher's
     return {
-        "said": f"The first {count(depth)} documents that {teacher} finds for each query, put in order by each system.",
+        "said": "Each query's list, put in order by each system; mean, median and vote are ensembles of the teachers."
+        if own
+        else f"The first {count(depth)} documents that {teacher} finds for each query, put in order by each system.",
         "measures": measures,
         "rows": rows,
         "notes": [str(line) for line in items(found, "notes")],

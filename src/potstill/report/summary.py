@@ -124,19 +124,20 @@ class Summary:
     @property
     def basis(self) -> str:
         """On what the headline rests: queries, split, documents."""
+        way = "re-ranking of given candidates" if self.towers == "pairs" else "exact search"
         evaluation = self.files.evaluation
         documents = number(evaluation.get("documents")) or number(at(self.files.run, "collection", "documents"))
         among = f" among {count(documents)} documents" if documents else ""
         if self.judged:
             queries, split = number(evaluation.get("queries")), evaluation.get("split")
             asked = f"{count(queries)} judged queries" if queries else "The judged queries"
-            return f"{asked} of {self.collection}{f' ({split} split)' if split else ''}{among}, exact search."
+            return f"{asked} of {self.collection}{f' ({split} split)' if split else ''}{among}, {way}."
         overlap = group(evaluation, "agreement", self.agreement_name)
         queries = number(overlap.get("queries"))
         if not queries:
             return f"{self.collection}{among}."
         asked = overlap.get("source") or "held-out queries"
-        return f"{count(queries)} {asked} of {self.collection}{among}, exact search."
+        return f"{count(queries)} {asked} of {self.collection}{among}, {way}."
 
     @property
     def agreed(self) -> str:
@@ -166,6 +167,7 @@ class Summary:
         return {
             "asymmetric": f"The student encodes queries in {self.teacher}’s place; {kept}.",
             "shared": "One student encodes both queries and documents; the index is built anew with it.",
+            "pairs": "The student reads a query and a document together and ranks candidates that a search has found.",
             "separate": "Two students, one for queries and one for documents; the index is built anew.",
         }.get(self.towers, "")
 
@@ -183,7 +185,7 @@ def summarise(files: RunFiles) -> Summary:
         rows=_rows(evaluation),
         agreement=Estimate.read(agreement.get(name)),
         agreement_name=name,
-        speed_up=_ratio(evaluation, "query_ms_p50"),
+        speed_up=_ratio(evaluation, "query_ms_p50") or _ratio(evaluation, "pair_ms"),
     )
 
 
@@ -255,6 +257,8 @@ def costs(evaluation: dict[str, Any]) -> list[CostRow]:
     """What was measured of either model."""
     rows = []
     for key, name, show in (
+        ("pair_ms", "One pair of query and document", latency),
+        ("multiply_adds", "Multiply-adds a pair", large),
         ("query_ms_p50", "One query, median", latency),
         ("query_ms_p99", "One query, 99th percentile", latency),
         ("queries_per_s", "Queries per second, batched", count),

@@ -29,12 +29,21 @@ def evaluation_table(found: dict[str, Any]) -> str:
             lines.append(f"first {width} dimensions: retention of {name} {_kept(kept)}")
     lines.extend(_reranking(found.get("reranking") or {}))
     for name, cost in found["cost"].items():
+        if "pair_ms" in cost:
+            adds = cost["multiply_adds"]
+            counted = f", {adds / 1e6:,.2f} million multiply-adds" if adds else ""
+            lines.append(f"{name:<12} {_numbers(cost)}{cost['pair_ms']:.3f} ms a pair{counted}")
+            continue
         size = f"{cost['parameters']:,} numbers, {cost['bytes'] / 1e6:,.1f} MB, " if cost["parameters"] else ""
         lines.append(
             f"{name:<12} {size}one query {cost['query_ms_p50']:.3f} ms (p99 {cost['query_ms_p99']:.3f}), "
             f"{cost['queries_per_s']:,.0f} queries/s in batches"
         )
     return "\n".join(lines)
+
+
+def _numbers(cost: dict[str, Any]) -> str:
+    return f"{cost['parameters']:,} numbers, " if cost["parameters"] else ""
 
 
 def ensemble_table(found: dict[str, Any]) -> str:
@@ -91,7 +100,8 @@ def _reranking(found: dict[str, Any]) -> list[str]:
     if not found:
         return []
     name = next(iter(found["systems"]["student"]))
-    lines = [f"re-ranking the teacher's first {found['depth']}, {name}:"]
+    what = "each query's list" if "reference" in found else f"the teacher's first {found['depth']}"
+    lines = [f"re-ranking {what}, {name}:"]
     for system, measures in found["systems"].items():
         kept = found["retention"]["student"].get(system)
         said = f"   the student keeps {_kept(kept[name])}, p {kept[name]['p']:.4f}" if kept else ""

@@ -78,9 +78,10 @@ def _cards(s: Summary) -> list[dict[str, str]]:
         )
     cost = group(s.files.evaluation, "cost")
     if s.speed_up is not None:
-        pair = [latency(number(at(cost, side, "query_ms_p50"))) for side in ("student", "teacher")]
+        key, title = ("pair_ms", "pair speed") if s.towers == "pairs" else ("query_ms_p50", "query speed")
+        pair = [latency(number(at(cost, side, key))) for side in ("student", "teacher")]
         value = f"{times(s.speed_up)}×" if s.speed_up >= 1 else f"1/{times(1 / s.speed_up)}"
-        cards.append({"title": "query speed", "value": value, "note": f"{pair[0]} instead of {pair[1]}"})
+        cards.append({"title": title, "value": value, "note": f"{pair[0]} instead of {pair[1]}"})
     own = number(at(cost, "student", "bytes")) or number(at(s.files.run, "student", "bytes"))
     if own is not None:
         theirs = number(at(cost, "teacher", "bytes"))

@@ -107,7 +107,7 @@ def gather(
             "finds only documents that share a word with the query",
         )
     data = TeachingSet(
-        _packed(pairs.ids([collection.queries[query] for query in train])),
+        packed(pairs.ids([collection.queries[query] for query in train])),
         texts.tokens,
         pairs,
         kept,
@@ -120,7 +120,7 @@ def gather(
     kind = RetrieverValidation if spec.apart else Validation
     validation = kind(
         held_out,
-        _packed(pairs.ids([collection.queries[query] for query in held_out])),
+        packed(pairs.ids([collection.queries[query] for query in held_out])),
         texts.tokens,
         pairs,
         texts.own(lists.rows),
@@ -177,10 +177,11 @@ def _read(collection: Collection, pairs: PairTokenizer | ApartTokenizer, rows: n
         if len(block) == _BLOCK:
             ids += pairs.ids(block)
             block.clear()
-    return _Texts(rows, _packed([*ids, *pairs.ids(block)]), names, digests)
+    return _Texts(rows, packed([*ids, *pairs.ids(block)]), names, digests)
 
 
-def _packed(ids: list[np.ndarray]) -> Tokens:
+def packed(ids: list[np.ndarray]) -> Tokens:
+    """Tokens of texts, one after another."""
     offsets = np.zeros(len(ids) + 1, dtype=np.int64)
     np.cumsum([len(one) for one in ids], out=offsets[1:])
     return Tokens(np.concatenate([*ids, np.empty(0, dtype=np.int32)]), offsets)

@@ -34,6 +34,7 @@ DEFAULTS = {
     "dual-pooled": Defaults(learning_rate=5e-5, epochs=2, tokens_per_batch=8_192, max_texts_per_batch=16),
     "dual-encoder": Defaults(learning_rate=5e-5, epochs=2, tokens_per_batch=16_384, max_texts_per_batch=32),
     "late-interaction": Defaults(learning_rate=5e-5, epochs=2, tokens_per_batch=16_384, max_texts_per_batch=32),
+    "ranker": Defaults(learning_rate=5e-4, epochs=8, tokens_per_batch=16_384, max_texts_per_batch=32),
     "generator": Defaults(learning_rate=3e-4, epochs=3, tokens_per_batch=8_192, max_texts_per_batch=32),
 }
 

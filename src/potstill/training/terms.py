@@ -124,6 +124,11 @@ class VoteTerm(ScoreTerm):
 Term = MatchTerm | ScoreTerm | LayerTerm | RelationTerm
 
 
+def reads(spec: ObjectiveSpec, key: str) -> bool:
+    """Whether an objective reads this key."""
+    return (spec.family, spec.form) in _READ_BY[key]
+
+
 def build_terms(
     specs: Sequence[ObjectiveSpec], *, unit: bool = True, live: Mapping[str, bool] | None = None
 ) -> list[Term]:

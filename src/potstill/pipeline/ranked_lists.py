@@ -1,0 +1,145 @@
+"""What a ranker learns from: lists, what every teacher says of them, and what chooses its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..collection import Collection
+from ..errors import InputError
+from ..queries import TrainingQueries
+from ..recipe import VECTORS, ObjectiveSpec, Recipe
+from ..recipe.learning import OF_SEVERAL
+from ..students.counting import chunks
+from .scorer_report import rank_correlation
+
+if TYPE_CHECKING:
+    from ..teaching.distilling import RankingSet
+    from ..teaching.rankers import CrossEncoderModel
+    from ..teaching.validation import Validation
+
+_TEXTS_AT_ONCE = 4_096
+_TEMPERATURE = 1.0  # of a ranker's softmax: its logits have no length of their own to keep to
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a ranker learns from.
+
+    Attributes:
+        queries: training queries, then those held out to validate by.
+        trained: how many of them are trained on.
+        lists: `(n, c)` document rows.
+        scores: teacher -> `(n, c)`, all of them.
+        objectives: at their teachers' temperatures.
+    """
+
+    queries: TrainingQueries
+    trained: int
+    lists: np.ndarray
+    scores: dict[str, np.ndarray]
+    objectives: tuple[ObjectiveSpec, ...]
+
+
+def check_ranker(recipe: Recipe) -> None:
+    """See what a ranker cannot do.
+
+    Raises:
+        InputError: names the key.
+    """
+    for key, wrong, why in (
+        ("index", recipe.index is not None, "a ranker has no vectors to search"),
+        ("joint", recipe.joint is not None, "teachers of a ranker are heard beforehand"),
+        ("augment", recipe.augment.wanted, "made inputs are vectors, and a ranker reads texts"),
+        ("output.packed", recipe.output.packed, "a ranker has no document side"),
+        ("training.encode_at_once", recipe.training.encode_at_once is not None, "a ranker's batch is one pass"),
+    ):
+        if wrong:
+            raise InputError(why, where=key, fix="leave it out")
+    for number, spec in enumerate(recipe.objectives):
+        if spec.family not in ("scores", "contrastive", *OF_SEVERAL):
+            raise InputError(
+                f"a ranker gives scores, so it cannot learn {spec.family}",
+                where=f"objectives.{number}",
+                fix="use scores:kl, vote, ensemble or contrastive",
+            )
+        if spec.documents not in ("auto", "mined"):
+            raise InputError(
+                "a ranker reads each query with its own candidates",
+                where=f"objectives.{number}.documents",
+                fix="use documents: mined",
+            )
+        if spec.prefixes:
+            raise InputError("a ranker has no vectors", where=f"objectives.{number}.prefixes", fix="leave it out")
+
+
+def for_ranker(spec: ObjectiveSpec) -> ObjectiveSpec:
+    """The objective on mined lists, the student's temperature 1 where none is given."""
+    from ..training.terms import reads
+
+    more: dict[str, Any] = {"documents": "mined"}
+    if spec.student_temperature is None and reads(spec, "student_temperature"):
+        more["student_temperature"] = _TEMPERATURE
+    return spec.model_copy(update=more)
+
+
+def ranking_set(collection: Collection, ranking: Ranking, ranker: CrossEncoderModel) -> RankingSet:
+    """Texts as tokens, lists as rows of them; the held-out lists are no part of what is trained on."""
+    from ..teaching.distilling import RankingSet
+    from ..teaching.material import packed
+
+    rows = np.unique(ranking.lists[ranking.lists >= 0])
+    lists = np.where(ranking.lists < 0, -1, np.searchsorted(rows, ranking.lists))
+    read = ranker.pairs.ids
+    documents = packed(
+        [ids for block in chunks(collection.texts(rows.tolist()), _TEXTS_AT_ONCE) for ids in read(block)]
+    )
+    known = [
+        len(positives) > 0 and bool(line[0] in positives)
+        for positives, line in zip(ranking.queries.positives, ranking.lists, strict=True)
+    ]
+    data = RankingSet(
+        packed(read(ranking.queries.texts)),
+        documents,
+        ranker.pairs,
+        lists,
+        ranking.scores,
+        np.where(known, 0, -1),
+    )
+    data.keep(ranking.trained)
+    if not len(data):
+        raise InputError(
+            "no training query has two candidates",
+            where="candidates",
+            fix="name other candidates.sources, or more queries",
+        )
+    return data
+
+
+def agreement(ranking: Ranking, data: RankingSet) -> Validation:
+    """Validation by the mean rank correlation with the teachers that are learned from, on held-out lists."""
+    from ..teaching.validation import Validation
+
+    names = sorted({name for spec in ranking.objectives for name in heard_by(spec)})
+
+    class Agreement(Validation):
+        def __call__(self, task: Any) -> dict[str, float]:
+            student = self.logits(task.model)
+            student = np.where(np.isfinite(student), student, np.nan)
+            found = [rank_correlation(student, ranking.scores[name][ranking.trained :]) for name in names]
+            known = [each for each in found if each is not None]
+            value = float(np.mean(known)) if known else 0.0
+            return {"agreement with scorers": value, "score": value}
+
+    held = np.arange(ranking.trained, len(ranking.lists))
+    ids = [f"held out {number}" for number in range(len(held))]
+    return Agreement(ids, data.queries.select(held), data.documents, data.pairs, data.lists[held], [], {})
+
+
+def heard_by(spec: ObjectiveSpec) -> tuple[str, ...]:
+    """Names of the teachers that an objective listens to."""
+    if spec.family == "contrastive":
+        return ()
+    return spec.teachers or (spec.teacher or VECTORS,)

@@ -19,6 +19,7 @@ from ..students import Student, load
 from ..teachers import VectorTeacher, open_teacher
 from ..teachers.compressed import CompressedTeacher, with_head
 from .checks import check_prefixes, check_reference
+from .judged import judgments_of
 from .reranking import rerank_with
 from .scorers import Panel
 from .vectors import Vectors, document_vectors, query_vectors, through
@@ -134,7 +135,8 @@ class Assessment:
             assert held_out is not None
             texts, targets = held_out
         else:
-            ids = [i for i in self.collection.qrels(split) if i in self.collection.queries]
+            judged = judgments_of(self.collection, split, answered=self.spec.answered)
+            ids = [i for i in judged.grades if i in self.collection.queries]
             texts = [self.collection.queries[i] for i in ids]
             targets = query_vectors(self.teacher, texts, self.signals, f"teacher: {split} queries", ids)
         own = self._student_documents(student) if own_documents else None
@@ -153,7 +155,7 @@ class Assessment:
             evaluation = evaluate_unjudged(self.collection, texts, **compared)
         else:
             evaluation = evaluate_pair(
-                self.collection,
+                judged,
                 split,
                 query_ids=ids,
                 measures=self.spec.measures,
@@ -168,7 +170,7 @@ class Assessment:
             more["reranking"] = rerank_with(
                 self.panel,
                 evaluation,
-                self.collection,
+                judged,
                 self.spec,
                 query_ids=ids,
                 texts=texts,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,56 +11,19 @@ import numpy as np
 
 from ..atomic import write_json, write_text
 from ..candidates import bm25_for, by_judgments, by_vectors, by_words, drawn_to_read, saved_ranking
-from ..collection import Collection, Document, open_collection
-from ..collection.records import read_judgments
-from ..collection.tables import open_table
+from ..collection import Collection, open_collection
 from ..errors import InputError
 from ..evaluation import Evaluation, evaluate_reranking, parse_measures, retention
 from ..evaluation.combining import COMBINATIONS, Combination, combined
 from ..evaluation.ranking_cost import RankingCost, measure_rankers
 from ..progress import say
 from ..recipe.comparing import EnsembleSpec
+from .judged import Judged, judgments_of
 from .list_scorers import FileScorer
 from .members import Lists, Member, OfScores, OfVectors, open_member, open_student
 from .panel_report import pairs_of
 from .runfolder import machine, versions
 from .vectors import document_vectors, query_vectors
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A collection with the judgments of one split that are measured by.
-
-    Attributes:
-        collection: the rest.
-        grades: query id -> document id -> grade; documents that the collection lacks are among them.
-    """
-
-    collection: Collection
-    grades: Mapping[str, Mapping[str, int]]
-
-    @property
-    def name(self) -> str:
-        """The collection's."""
-        return self.collection.name
-
-    @property
-    def queries(self) -> Mapping[str, str]:
-        """The collection's."""
-        return self.collection.queries
-
-    @property
-    def document_ids(self) -> Sequence[str]:
-        """The collection's."""
-        return self.collection.document_ids
-
-    def documents(self) -> Iterator[Document]:
-        """The collection's."""
-        return self.collection.documents()
-
-    def qrels(self, split: str) -> Mapping[str, Mapping[str, int]]:
-        """The judgments, whatever the split."""
-        return self.grades
 
 
 def compare(
@@ -85,7 +47,7 @@ def compare(
     collection = open_collection(spec.collection)
     for line in collection.notes.lines():
         say(f"collection: {line}")
-    judged = Judged(collection, _grades(spec, collection))
+    judged = judgments_of(collection, spec.split, qrels=spec.qrels, answered=spec.answered)
     members: list[Member] = [open_member(each, collection) for each in spec.teachers]
     pupil: Member | None = None
     if spec.student is not None:
@@ -270,28 +232,6 @@ def _of_student(found: Evaluation, pupil: Member, whole: Mapping[str, Any], meas
         if own["multiply_adds_per_pair"] is not None and theirs["multiply_adds_per_pair"]:
             share["multiply_adds"] = own["multiply_adds_per_pair"] / theirs["multiply_adds_per_pair"]
     return {"name": pupil.name, "parameters": pupil.parameters, "retention": kept, "share_of_cost": share}
-
-
-def _grades(spec: EnsembleSpec, collection: Collection) -> Mapping[str, Mapping[str, int]]:
-    """The judgments to measure by."""
-    if spec.qrels is None:
-        grades: Mapping[str, Mapping[str, int]] = collection.qrels(spec.split)
-    else:
-        if not spec.qrels.is_file():
-            raise InputError("there is no such file of judgments", where=str(spec.qrels), fix="check --qrels")
-        read: dict[str, dict[str, int]] = {}
-        for _, each in read_judgments(open_table(spec.qrels, judgments=True)):
-            read.setdefault(each.query, {})[each.document] = each.grade
-        grades = read
-        known = set(collection.document_ids)
-        foreign = sum(document not in known for row in read.values() for document in row)
-        if foreign:
-            say(f"qrels: {foreign:,} judged documents are not in the collection; they count as not found")
-    if not spec.answered:
-        return grades
-    kept = {query: row for query, row in grades.items() if any(grade > 0 for grade in row.values())}
-    say(f"qrels: {len(grades) - len(kept):,} queries without a relevant document are left out, {len(kept):,} stay")
-    return kept
 
 
 def _longest(grades: Mapping[str, Mapping[str, int]]) -> int:

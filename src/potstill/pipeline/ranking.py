@@ -24,7 +24,8 @@ from ..students.saving import NOTE
 from ..teachers import VectorTeacher, open_scorer, open_teacher
 from ..teachers.sentence_encoder import positions
 from .checks import check_recipe, check_teacher
-from .ensemble import Judged, measured
+from .ensemble import measured
+from .judged import judgments_of
 from .lists import FOLDER, positives_of, training_lists
 from .logged import last_logged
 from .members import Member, OfScores, OfVectors
@@ -277,7 +278,7 @@ class RankerRun(Run):
         student = OfScores(
             STUDENT, open_scorer(ScorerSpec(kind="cross-encoder", name=STUDENT, model=str(self.run / STUDENT)))
         )
-        grades = Judged(collection, collection.qrels(self.split))
+        grades = judgments_of(collection, self.split, answered=spec.answered)
         found, whole = measured(
             settings, grades, members, student, self.signals, heard=heard or [member.name for member in members]
         )

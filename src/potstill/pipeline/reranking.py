@@ -11,10 +11,10 @@ import numpy as np
 from ..atomic import write_json
 from ..candidates import list_scores
 from ..candidates.vectors import Gather
-from ..collection import Collection
 from ..evaluation import FIRST_STAGE, Evaluation, evaluate_reranking, parse_measures, retention
 from ..evaluation.search import Metric
 from ..recipe import EvaluateSpec
+from .judged import Judged
 from .pair_scores import candidate_texts, pair_scores
 from .scorers import Panel, tell_cut
 
@@ -25,7 +25,7 @@ FILE = "reranking.json"
 def rerank_with(
     panel: Panel,
     evaluation: Evaluation,
-    collection: Collection,
+    judged: Judged,
     spec: EvaluateSpec,
     *,
     query_ids: Sequence[str],
@@ -41,7 +41,7 @@ def rerank_with(
     Args:
         panel: the scorers; all of them score the lists, whether or not the student learned from them.
         evaluation: of teacher and student; gives the teacher's ranking.
-        collection: the documents and judgments.
+        judged: the documents, and the judgments to measure by.
         spec: measures, depth.
         query_ids: `n`, in the order of the student's query vectors.
         texts: theirs.
@@ -60,33 +60,35 @@ def rerank_with(
     chosen = np.array([place[query_id] for query_id in evaluation.ranked], dtype=np.int64)
     rows = evaluation.rankings["teacher"].rows[:, : spec.rerank]
     asked = [texts[i] for i in chosen]
-    held = candidate_texts(collection, rows)
+    held = candidate_texts(judged.collection, rows)
     systems: dict[str, np.ndarray] = {}
     for name, scorer in panel.scorers.items():
         found = pair_scores(scorer, asked, held, rows, signals, f"{name}: scores of {evaluation.split} lists")
         tell_cut(name, found.truncated, found.pairs)
         systems[name] = found.scores
     systems[STUDENT] = list_scores(student_queries[chosen], student_documents, rows, metric)
-    judged = evaluate_reranking(
-        collection,
+    reranked = evaluate_reranking(
+        judged,
         evaluation.split,
         query_ids=evaluation.ranked,
-        document_ids=collection.document_ids,
+        document_ids=judged.document_ids,
         candidates=rows,
         systems=systems,
         measures=names,
         exclude_self=spec.exclude_self,
     )
-    whole = judged.as_json()
+    whole = reranked.as_json()
     kept = {
-        other: {name: retention(judged.values(STUDENT, name), judged.values(other, name)).as_json() for name in names}
+        other: {
+            name: retention(reranked.values(STUDENT, name), reranked.values(other, name)).as_json() for name in names
+        }
         for other in (FIRST_STAGE, *panel.scorers)
     }
     if run is not None:
-        queries = sorted(row["query_id"] for row in judged.per_query)
+        queries = sorted(row["query_id"] for row in reranked.per_query)
         values = {
-            system: {name: [judged.values(system, name)[query] for query in queries] for name in names}
-            for system in judged.systems
+            system: {name: [reranked.values(system, name)[query] for query in queries] for name in names}
+            for system in reranked.systems
         }
         write_json(run / FILE, {"queries": queries, "systems": values})
     return {

@@ -64,6 +64,8 @@ class AugmentSpec(Strict):
 class EvaluateSpec(Strict):
     """What is measured at the end. `split` None: test, or nothing where a collection has no judgments.
 
+    `answered` leaves out queries without a relevant document, as is usual for answer sentences.
+
     `candidates: judged` ranks each query's judged documents alone, for re-ranking sets such as WikiQA. Where there are
     scorers, teacher, scorers and student also re-rank the teacher's first `rerank` documents of each query; 0: not.
     """
@@ -72,6 +74,7 @@ class EvaluateSpec(Strict):
     measures: tuple[str, ...] = ("nDCG@10", "RR@10", "R@100", "AP")
     exclude_self: Literal["auto", "always", "never"] = "auto"
     candidates: Literal["all", "judged"] = "all"
+    answered: bool = False
     depth: int = Field(default=100, ge=10)
     cost: bool = True
     prefixes: tuple[int, ...] = ()

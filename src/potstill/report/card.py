@@ -56,17 +56,17 @@ def _front_matter(s: Summary) -> str:
     run = s.files.run
     teacher = str(at(run, "teacher", "name") or "")
     kind = at(run, "student", "kind")
+    ranks = s.towers == "pairs"
     tags = [
         "sentence-transformers",
-        "sentence-similarity",
-        "feature-extraction",
+        *(("cross-encoder", "reranker") if ranks else ("sentence-similarity", "feature-extraction")),
         "retrieval",
         "distillation",
         "potstill",
     ]
     data: dict[str, Any] = {
         "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
+        "pipeline_tag": "text-ranking" if ranks else "sentence-similarity",
         "license": str(run.get("license") or "other"),
         "tags": tags + ([f"potstill-{kind}"] if kind else []),
     }

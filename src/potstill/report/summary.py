@@ -93,7 +93,8 @@ class Summary:
         else:
             said = f"A student of {self.teacher}"
         said += f" (95{SPACE}% interval {interval})" if interval else ""
-        return said + (f" at {_of_its_time(self.speed_up)} of its query time" if self.speed_up else "")
+        what = "time" if self.towers == "pairs" else "query time"
+        return said + (f" at {_of_its_time(self.speed_up)} of its {what}" if self.speed_up else "")
 
     @property
     def depth(self) -> str:

@@ -18,7 +18,7 @@ def with_defaults(recipe: Recipe) -> Recipe:
     Asymmetric: matching of queries beside score distillation over the teacher's own documents; the scores say which
     differences between query vectors matter. Otherwise matching of queries and documents.
     """
-    if recipe.objectives:
+    if recipe.objectives or recipe.student.reads == "pairs":
         return recipe
     if recipe.towers == "asymmetric":
         chosen: tuple[ObjectiveSpec, ...] = (

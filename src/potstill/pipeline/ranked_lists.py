@@ -58,6 +58,18 @@ def check_ranker(recipe: Recipe) -> None:
     ):
         if wrong:
             raise InputError(why, where=key, fix="leave it out")
+    if not recipe.objectives:
+        raise InputError(
+            "a ranker has nothing to learn",
+            where="objectives",
+            fix="name what it listens to, for example scores:kl of a scorer, or a vote of several",
+        )
+    if recipe.training.select == "dev":
+        raise InputError(
+            "a ranker is chosen by its agreement with its teachers, or not at all, and not by dev judgments",
+            where="training.select",
+            fix="use held_out or last",
+        )
     for number, spec in enumerate(recipe.objectives):
         if spec.family not in ("scores", "contrastive", *OF_SEVERAL):
             raise InputError(

@@ -22,6 +22,7 @@ from ..recipe import VECTORS, ScorerSpec
 from ..recipe.comparing import EnsembleSpec, MemberSpec
 from ..students.saving import NOTE
 from ..teachers import VectorTeacher, open_scorer, open_teacher
+from ..teachers.load_report import without_bars
 from ..teachers.sentence_encoder import positions
 from .checks import check_recipe, check_teacher
 from .ensemble import measured
@@ -128,7 +129,8 @@ class RankerRun(Run):
         with tempfile.TemporaryDirectory() as folder:
             first: Any = cast(Any, tower).model[0]
             length = spec.max_length or min(LENGTH, positions(first.auto_model) or LENGTH)
-            first.auto_model.save_pretrained(folder)
+            with without_bars():
+                first.auto_model.save_pretrained(folder)
             first.tokenizer.save_pretrained(folder)
             return CrossEncoderModel.from_base(folder, max_length=length, seed=seed), spec.kind
 
@@ -185,12 +187,6 @@ class RankerRun(Run):
         """What chooses the weights: agreement with the teachers on held-out lists, dev judgments, or nothing."""
         if self.recipe.training.select == "held_out":
             return agreement(ranking, data)
-        if self.recipe.training.select == "dev":
-            raise InputError(
-                "a ranker is chosen by agreement with its teachers, or not at all",
-                where="training.select",
-                fix="use held_out or last",
-            )
         return None
 
     def note_run(

@@ -226,7 +226,14 @@ def _of_vectors(objectives: Sequence[ObjectiveSpec], reference: np.ndarray | Non
     if voting is None or reference is None:
         return 1.0
     own = ScorerSpec(kind="bm25", name=VECTORS, perplexity=voting.vote.perplexity)  # any kind: the name is what is told
-    return calibrate(reference, own).temperature
+    try:
+        return calibrate(reference, own).temperature
+    except InputError as error:
+        raise InputError(
+            error.message,
+            where="the teacher of vectors",
+            fix="lower `vote.perplexity`, ask for more candidates (candidates.count), or set `vote.temperatures`",
+        ) from None
 
 
 def _spread(scores: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError, MissingExtra
 from ..recipe import Role, TeacherSpec
 from .encoder import Encoder, load_encoder
-from .saving import read_note
+from .saving import NOTE, read_note
 
 STUDENT = "student"
 STUDENT_DOCUMENTS = "student-documents"
@@ -73,8 +73,14 @@ def load(path: str | Path, *, trust_remote_code: bool = False) -> Student:
         InputError: there is no student or model there.
     """
     folder = Path(path)
-    if (folder / STUDENT / "modules.json").is_file():
+    if any((folder / STUDENT / file).is_file() for file in ("modules.json", NOTE)):
         folder = folder / STUDENT
+    if folder.is_dir() and (read_note(folder) or {}).get("reads") == "pairs":
+        raise InputError(
+            "this student reads pairs of texts and gives scores, not vectors",
+            where=str(folder),
+            fix="open it with sentence_transformers.CrossEncoder, or measure it with `potstill ensemble --student`",
+        )
     if not folder.is_dir():
         try:
             return _plain(path)

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..objectives.layers import spread
 from ..progress import say
 from ..teachers.blocks import block_prefix
+from ..teachers.load_report import without_bars
 from .counting import Texts, token_counts
 from .vocabulary import trimmed_to
 
@@ -159,18 +160,11 @@ def plain_backend(tokenizer: Any) -> Any:
 def as_module(model: Any, tokenizer: Any, max_length: int | None) -> Any:
     """A sentence-transformers `Transformer` around a model and a tokenizer, by way of files, as anyone loads them."""
     from sentence_transformers.sentence_transformer.modules import Transformer
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            module = Transformer(str(Path(folder)))
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    with without_bars(), tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        module = Transformer(str(Path(folder)))
     if max_length is not None:
         module.max_seq_length = max_length
     return module

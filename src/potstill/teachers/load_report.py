@@ -29,25 +29,34 @@ class _Notes(logging.Filter):
 
 
 @contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers' own progress bars off the terminal."""
+    from transformers.utils import logging as shown
+
+    bars = shown.is_progress_bar_enabled()
+    shown.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            shown.enable_progress_bar()
+
+
+@contextmanager
 def watched_loading(unused: re.Pattern[str] | None = POOLER) -> Iterator[list[str]]:
     """Load models in here; the list fills with the names of weights that no file held: they are random numbers.
 
     Those whose names begin as `unused` says are left out.
     """
-    from transformers.utils import logging as shown
-
-    bars = shown.is_progress_bar_enabled()
     logger = logging.getLogger("transformers.modeling_utils")
     level = logger.level
     missing: list[str] = []
     notes = _Notes(missing, unused)
-    shown.disable_progress_bar()
     logger.setLevel(logging.WARNING)
     logger.addFilter(notes)
     try:
-        yield missing
+        with without_bars():
+            yield missing
     finally:
         logger.removeFilter(notes)
         logger.setLevel(level)
-        if bars:
-            shown.enable_progress_bar()

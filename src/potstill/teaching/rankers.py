@@ -12,6 +12,7 @@ from ..atomic import replacing_folder
 from ..errors import InputError
 from ..teachers.base_encoder import inputs, load_base, save_tokenizer
 from ..teachers.dual_pooled import DualPooledModel
+from ..teachers.load_report import without_bars
 from ..teachers.pair_tokens import PairIds, PairTokenizer
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class CrossEncoderModel(torch.nn.Module):
         """Write a folder, whole or not at all, as transformers saves a sequence classifier."""
         self.model.config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
         with replacing_folder(Path(folder)) as path:
-            self.model.save_pretrained(str(path))
+            with without_bars():
+                self.model.save_pretrained(str(path))
             save_tokenizer(self.tokenizer, self.pairs.max_length, path)
             (path / "README.md").write_text(_README, encoding="utf-8")
 

@@ -20,7 +20,7 @@ from ..progress import say
 from ..queries import TrainingQueries
 from ..recipe import VECTORS, ScorerSpec
 from ..recipe.comparing import EnsembleSpec, MemberSpec
-from ..students.saving import NOTE
+from ..students.saving import NOTE, read_note
 from ..teachers import VectorTeacher, open_scorer, open_teacher
 from ..teachers.load_report import without_bars
 from ..teachers.sentence_encoder import positions
@@ -122,9 +122,9 @@ class RankerRun(Run):
 
         spec, seed = self.recipe.student, self.recipe.training.seed
         if spec.kind == "model":
-            return CrossEncoderModel.from_base(
-                str(spec.model), max_length=spec.max_length or LENGTH, seed=seed
-            ), "model"
+            known = (read_note(Path(str(spec.model))) or {}).get("max_length")
+            length = spec.max_length or known or LENGTH
+            return CrossEncoderModel.from_base(str(spec.model), max_length=length, seed=seed), "model"
         tower = build_tower(spec, teacher, representative(collection, queries), seed)
         with tempfile.TemporaryDirectory() as folder:
             first: Any = cast(Any, tower).model[0]
@@ -233,6 +233,7 @@ class RankerRun(Run):
             {
                 "kind": "ranker",
                 "reads": "pairs",
+                "max_length": ranker.pairs.max_length,
                 "teacher": json.loads(
                     absolute(without_key(self.recipe.teacher)).model_dump_json(exclude_defaults=True)
                 ),

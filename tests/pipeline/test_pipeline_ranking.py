@@ -138,7 +138,8 @@ def test_two_stages_on_judged_lists(tmp_path, judged, reader, tiny_encoder, sign
     """First without labels, then GOVERN-CA; the candidates are the documents that were judged."""
     run = tmp_path / "run"
     vote = VOTE | {"vote": {"temperatures": [1.0, 1.0, 0.05]}}
-    supervised = [VOTE | {"vote": {"labelled": "direction", "temperatures": [1.0, 1.0, 0.05]}}, {"family": "contrastive", "documents": "mined"}]
+    given = {"labelled": "direction", "temperatures": [1.0, 1.0, 0.05]}
+    supervised = [VOTE | {"vote": given}, {"family": "contrastive", "documents": "mined"}]
     stages = [{"objectives": [vote]}, {"objectives": supervised, "queries": {"judgments": "train"}}]
     more = ["stages=" + json.dumps(stages), 'candidates.sources=["judged","bm25"]', "queries.cuts=false"]
     found = quick_run(

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +17,8 @@ from ..recipe import VECTORS, Recipe, ScorerSpec
 from ..teachers.identity import file_digest
 from ..teachers.scorer import AboutScorer, PairSignal
 from .lists import query_names
+
+_HELD_BYTES = 4 * 2**30  # of scores of every document for every training query, one scorer's
 
 
 @runtime_checkable
@@ -160,7 +161,7 @@ class FileScorer:
 
 
 def whole_scores(
-    recipe: Recipe, scorers: Mapping[str, object], queries: Sequence[str]
+    recipe: Recipe, scorers: Mapping[str, object], queries: Sequence[str], documents: int
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """What objectives on `documents: all` read of several teachers: scores of every document, for query numbers.
 
@@ -179,9 +180,30 @@ def whole_scores(
                     where=f"objectives.{number}.documents",
                     fix="use documents: mined, or scorers of kind bm25 or file",
                 )
-            found[name] = partial(_of_numbers, scorer, queries)
+            found[name] = found.get(name) or _Held(scorer, queries, documents)
     return found
 
 
-def _of_numbers(scorer: ListScorer, queries: Sequence[str], numbers: np.ndarray) -> np.ndarray:
-    return scorer.of_all([queries[number] for number in numbers.tolist()])
+class _Held:
+    """A scorer's scores of every document for training queries by number, asked once and kept while there is room."""
+
+    def __init__(self, scorer: ListScorer, queries: Sequence[str], documents: int) -> None:
+        self.scorer, self.queries = scorer, queries
+        room = len(queries) * documents * 4 <= _HELD_BYTES
+        self.table = np.empty((len(queries), documents), dtype=np.float32) if room else None
+        self.known = np.zeros(len(queries), dtype=bool)
+        if not room:
+            say(f"scorer: {scorer.name} is asked anew every epoch: its scores of every document would not fit")
+
+    def __call__(self, numbers: np.ndarray) -> np.ndarray:
+        if self.table is None:
+            return self._asked(numbers)
+        missing = np.unique(numbers[~self.known[numbers]])
+        if len(missing):
+            self.table[missing] = self._asked(missing)
+            self.known[missing] = True
+        found: np.ndarray = self.table[numbers]
+        return found
+
+    def _asked(self, numbers: np.ndarray) -> np.ndarray:
+        return self.scorer.of_all([self.queries[number] for number in numbers.tolist()])

@@ -85,7 +85,7 @@ class Distillation(Run):
                 teacher=" ".join(teacher.fingerprint(role).digest() for role in ("query", "document")),
                 document_tokens=tokens,
             )
-            material = replace(material, whole=whole_scores(recipe, panel.scorers, queries.texts))
+            material = replace(material, whole=whole_scores(recipe, panel.scorers, queries.texts, len(documents)))
             if material.whole and not material.scorers:
                 material = replace(material, scorers=panel.identity())
             material = self.with_lists(material, teacher, panel, task)

@@ -22,6 +22,8 @@ from .lists import joined
 from .listwise import rows_digest
 from .rankers import CrossEncoderModel
 
+_PARTS = 4  # of a batch, by length
+
 
 @dataclass
 class RankingSet:
@@ -48,7 +50,7 @@ class RankingSet:
         there = self.lists >= 0
         own = np.repeat(self.queries.lengths[:, None], there.shape[1], axis=1)
         tokens = np.where(there, self.pairs.lengths(own, self.documents.lengths[np.maximum(self.lists, 0)]), 0)
-        self.costs: np.ndarray = (tokens.max(axis=1) * there.sum(axis=1))[self.trained]
+        self.costs: np.ndarray = tokens.sum(axis=1)[self.trained]
 
     def keep(self, count: int) -> None:
         """Train on the first `count` queries alone."""
@@ -65,13 +67,15 @@ class RankingBatch:
     """Pairs of n lists one after another, where they stand, and what is known of them.
 
     Attributes:
-        pairs: the texts.
+        pairs: the texts, in parts of like length.
+        places: of each part's pairs among all, list by list.
         there: `(n, c)` True where there is a pair.
         scores: teacher -> `(n, c)`.
         positives: `(n,)`.
     """
 
-    pairs: PairIds
+    pairs: list[PairIds]
+    places: list[Tensor]
     there: Tensor
     scores: dict[str, Tensor]
     positives: Tensor
@@ -102,7 +106,7 @@ class RankingTask(Trainable[RankingSet]):
         return tuple(term.name for term in self.terms)
 
     def lengths(self, data: RankingSet, epoch: int) -> np.ndarray:
-        """Tokens of each list, its pairs padded to the longest."""
+        """Tokens of each list; its pairs are not padded to its longest."""
         return data.costs
 
     def prepare(self, data: RankingSet, rows: np.ndarray, step: int, epoch: int) -> RankingBatch:
@@ -112,17 +116,23 @@ class RankingTask(Trainable[RankingSet]):
         lists = data.lists[chosen][:, :width]
         there = lists >= 0
         query, _ = np.nonzero(there)
-        pairs = joined(data.queries, data.documents, data.pairs, chosen[query], lists[there])
+        own, rows = chosen[query], lists[there]
+        lengths = data.pairs.lengths(data.queries.lengths[own], data.documents.lengths[rows])
+        # Pairs of like length go together: a batch padded to its longest pair would be padding for the most part.
+        parts = [part for part in np.array_split(np.argsort(lengths, kind="stable"), _PARTS) if len(part)]
+        pairs = [joined(data.queries, data.documents, data.pairs, own[part], rows[part]) for part in parts]
+        places = [torch.from_numpy(part).to(self.device) for part in parts]
 
-        def own(table: np.ndarray) -> Tensor:
+        def held(table: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(table)).to(self.device)
 
-        scores = {name: own(table[chosen][:, :width].astype(np.float32)) for name, table in data.scores.items()}
-        return RankingBatch(pairs, own(there), scores, own(data.positives[chosen]))
+        scores = {name: held(table[chosen][:, :width].astype(np.float32)) for name, table in data.scores.items()}
+        return RankingBatch(pairs, places, held(there), scores, held(data.positives[chosen]))
 
     def forward(self, batch: RankingBatch) -> Tensor:
         """Logits `(n, c)` float32, 0 where there is no pair."""
-        logits = self.ranker.logits(batch.pairs)
+        parts = torch.cat([self.ranker.logits(pairs) for pairs in batch.pairs])
+        logits = torch.empty_like(parts).index_copy(0, torch.cat(batch.places), parts)
         table = torch.zeros(batch.there.shape, dtype=torch.float32, device=logits.device)
         return table.masked_scatter(batch.there, logits)
 

@@ -26,6 +26,9 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[str]:
     found = []
     for name, field in model.model_fields.items():
         inner = next(models_in(field.annotation), None)
+        if inner is model:
+            found.append(f"| `{prefix}{name}[]` | the same keys again | {default(field.default)} |")
+            continue
         if inner is not None:
             many = "[]" if is_list(field.annotation) else ""
             found.extend(rows(inner, f"{prefix}{name}{many}."))

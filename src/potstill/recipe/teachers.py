@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,9 @@ from .base import Lengths, Prompts, Strict
 
 class TeacherSpec(Strict):
     """A teacher: a model (`model`, or `query_model` and `document_model`), an HTTP service (`url`), or vectors on disk.
+
+    `concatenated` puts the unit vectors of several teachers end to end, so that a cosine is the mean of theirs by
+    `weights` (none: alike); their index and students are as wide as all together.
 
     `name` is what reports call it; None: the model's id, the folder's or the file's name.
     `index` names a file of existing document vectors (`.npy` or safetensors with an ids file beside it, or Parquet with
@@ -41,6 +44,8 @@ class TeacherSpec(Strict):
     batch_size: int = Field(default=64, ge=1)
     retries: int = Field(default=5, ge=0)
     timeout: float = Field(default=60.0, gt=0)
+    concatenated: tuple[TeacherSpec, ...] = ()
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
 
     @model_validator(mode="after")
     def _some_source(self) -> TeacherSpec:
@@ -50,6 +55,13 @@ class TeacherSpec(Strict):
             raise ValueError("give either `model` or the pair `query_model` and `document_model`")
         if self.url and self.query_model:
             raise ValueError("`url` names a service; with it give `model` (the name the service expects), not a pair")
+        if self.concatenated:
+            given = self.model_fields_set - {"name", "concatenated", "weights"}
+            if given:
+                raise ValueError(f"`concatenated` names whole teachers: `{min(given)}` belongs to one of them")
+            return self
+        if self.weights:
+            raise ValueError("`weights` are of `concatenated` teachers")
         if not (self.model or self.query_model or self.url or self.index or self.query_vectors):
             raise ValueError("a teacher needs `model`, a pair of models, `url`, or vectors on disk (`index`)")
         return self

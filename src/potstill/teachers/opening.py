@@ -24,6 +24,10 @@ def open_teacher(spec: TeacherSpec) -> VectorTeacher:
                 where=f"teacher.{name}",
                 fix="give teacher.index or teacher.query_vectors too",
             )
+    if spec.concatenated:
+        from .concatenated import ConcatenatedTeacher
+
+        return _named(ConcatenatedTeacher([open_teacher(each) for each in spec.concatenated], spec.weights), spec)
     model: VectorTeacher | None = None
     if spec.url:
         from .http_service import HttpTeacher

@@ -90,6 +90,7 @@ LABELLED = {
     "GOVERN-CA a": _vote("list", labelled="confidence"),
     "GOVERN-CA b": _vote("list", labelled="direction"),
     "CA-MKD": _mean("confidence"),
+    "RL-KD": _mean("policy"),
     "labels alone": None,
 }
 """Second stages, each after the hard vote on lists without labels."""

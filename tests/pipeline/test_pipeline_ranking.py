@@ -117,6 +117,9 @@ def test_a_ranker_learns_the_order_of_its_teacher(tmp_path, judged, reader, tiny
         {"family": "vote", "form": "list", "vote": {"matched": "mean"}},
         {"family": "ensemble", "form": "min-norm", "vote": {"cap": 0.4}},
         {"family": "ensemble", "form": "median", "vote": {"zscore": True}},
+        {"family": "ensemble", "form": "confidence"},
+        {"family": "ensemble", "form": "policy"},
+        {"family": "vote", "form": "bce", "vote": {"labelled": "confidence"}},
     ],
 )
 def test_every_objective_of_scores_trains_a_ranker(tmp_path, judged, reader, tiny_encoder, signals, term):
@@ -128,7 +131,7 @@ def test_every_objective_of_scores_trains_a_ranker(tmp_path, judged, reader, tin
         teacher=tiny_encoder,
         signals=signals,
         student=STUDENT,
-        settings=settings(reader, terms, "training.select=last"),
+        settings=settings(reader, terms, "training.select=last", "queries.judgments=train"),
     )
     logged = [line["terms"] for line in lines(run / "metrics.jsonl") if "terms" in line]
     assert all(np.isfinite(value) and value > 0 for terms in logged for value in terms.values())

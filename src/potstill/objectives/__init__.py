@@ -9,6 +9,7 @@ from .ensembles import ListEnsemble
 from .geometry import BatchGeometry
 from .grammar import parse_objective, parse_term
 from .layers import LayerPairs, LayerRankings, pair_layers
+from .policy import PolicyEnsemble
 from .prefixes import AtPrefixes
 from .relational import BankRelations, OwnRelations
 from .scores import ScoreCorrelation, ScoreKL, ScoreRegression, inner_scores
@@ -33,6 +34,7 @@ __all__ = [
     "Objective",
     "OwnRelations",
     "PointVote",
+    "PolicyEnsemble",
     "Role",
     "ScoreCorrelation",
     "ScoreKL",

@@ -75,3 +75,9 @@ class SeveralLists(Softened):
         log_student = log_probabilities(student, self.student_temperature, mask)
         rows = torch.xlogy(target, target).sum(dim=1) - (target * log_student).sum(dim=1)
         return reduce_rows(rows if scale is None else rows * scale, target.sum(dim=1) > 0, "mean")
+
+
+def list_errors(theirs: Tensor, label: Tensor) -> Tensor:
+    """(k, n) cross-entropy of (k, n, c) probabilities with an (n, c) label; NaN where none is known."""
+    errors = -(label * theirs.clamp(min=1e-30).log()).sum(dim=2)
+    return torch.where(label.sum(dim=1) > 0, errors, torch.nan)

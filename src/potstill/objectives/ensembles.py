@@ -8,10 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ._several import SeveralLists
+from ._several import SeveralLists, list_errors
 from ._tensors import full_precision, log_probabilities, require_mask, require_shape
 from ._weighing import confidence_weights, min_norm_weights, relevant_distribution
-from .voting import list_errors
 
 EnsembleForm = Literal["mean", "logits", "median", "random", "entropy", "entropy-softmax", "min-norm", "confidence"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ._several import SeveralLists
+from ._several import SeveralLists, list_errors
 from ._tensors import full_precision, log_probabilities, reduce_rows, require_mask, require_positive, require_shape
 from ._votes import Tie
 from ._weighing import (
@@ -308,12 +308,6 @@ class ListVote(SeveralLists):
         if self.labelled == "direction":
             weights = torch.where(known, list_labelled_weights(own, theirs, label, mask=teacher_mask), weights)
         return confidence_weights(weights, list_errors(theirs, label))
-
-
-def list_errors(theirs: Tensor, label: Tensor) -> Tensor:
-    """(k, n) cross-entropy of (k, n, c) probabilities with an (n, c) label; NaN where none is known."""
-    errors = -(label * theirs.clamp(min=1e-30).log()).sum(dim=2)
-    return torch.where(label.sum(dim=1) > 0, errors, torch.nan)
 
 
 def _mean_weights(weights: Tensor, present: Tensor | None) -> Tensor:

@@ -138,7 +138,17 @@ FORMS: dict[str, tuple[str, ...]] = {
         "cross-metric",
     ),
     "vote": ("list", "margin", "logit", "bce", "probability"),
-    "ensemble": ("mean", "logits", "median", "random", "entropy", "entropy-softmax", "min-norm", "confidence"),
+    "ensemble": (
+        "mean",
+        "logits",
+        "median",
+        "random",
+        "entropy",
+        "entropy-softmax",
+        "min-norm",
+        "confidence",
+        "policy",
+    ),
 }
 
 OF_SEVERAL = ("vote", "ensemble")
@@ -266,7 +276,10 @@ class ObjectiveSpec(Strict):
     @property
     def needs_judgments(self) -> bool:
         """Whether the term learns from queries with a document that they were judged to fit."""
-        told = self.vote.labelled is not None or (self.family, self.form) == ("ensemble", "confidence")
+        told = self.vote.labelled is not None or (self.family, self.form) in (
+            ("ensemble", "confidence"),
+            ("ensemble", "policy"),
+        )
         of_form = self.family == "contrastive" or self.form in ("margin-mse", "adaptive")
         return told or of_form or self.keep_wrong is not None
 

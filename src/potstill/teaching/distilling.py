@@ -15,7 +15,7 @@ from ..students.tokens import Tokens
 from ..teachers.pair_tokens import PairIds, PairTokenizer
 from ..training.ballot import heard, labels_of, voted
 from ..training.identity import tokens_digest
-from ..training.terms import ScoreTerm, VoteTerm
+from ..training.terms import ScoreTerm, VoteTerm, learned_with
 from ..training.trainable import Losses, Trainable
 from ..training.vote_report import vote_report
 from .lists import joined
@@ -89,6 +89,7 @@ class RankingTask(Trainable[RankingSet]):
     def __init__(self, ranker: CrossEncoderModel, terms: Sequence[ScoreTerm], kind: str) -> None:
         super().__init__()
         self.ranker, self.terms, self._kind = ranker, tuple(terms), kind
+        self.learned_objectives = learned_with(self.terms)
 
     @property
     def model(self) -> CrossEncoderModel:

@@ -31,7 +31,7 @@ from .ranked_terms import RankedTerms
 from .rankers import Ranked, Ranker
 from .relation_terms import RelationTerm, relation_terms_of
 from .relations import Relations
-from .terms import MatchTerm, ScoreTerm, Term, VoteTerm
+from .terms import MatchTerm, ScoreTerm, Term, VoteTerm, learned_with
 from .trainable import Losses, Trainable
 from .vote_report import vote_report
 
@@ -103,6 +103,7 @@ class Task(Trainable[TrainingSet]):
             *terms,
             *(self.augmentation.terms if self.augmentation else ()),
         )
+        self.learned_objectives = learned_with(self.terms)
         self.relations = Relations(
             relation_terms_of(self.terms),
             self.query_tower.dimensions,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
+
+import torch
 
 from ..errors import InputError
 from ..objectives import (
@@ -16,6 +18,7 @@ from ..objectives import (
     MarginVote,
     Objective,
     PointVote,
+    PolicyEnsemble,
     ScoreCorrelation,
     ScoreKL,
     ScoreRegression,
@@ -127,6 +130,13 @@ Term = MatchTerm | ScoreTerm | LayerTerm | RelationTerm
 def reads(spec: ObjectiveSpec, key: str) -> bool:
     """Whether an objective reads this key."""
     return (spec.family, spec.form) in _READ_BY[key]
+
+
+def learned_with(terms: Iterable[Any]) -> torch.nn.ModuleList:
+    """Objectives that have weights of their own, which are trained with the student."""
+    return torch.nn.ModuleList(
+        term.objective for term in terms if isinstance(getattr(term, "objective", None), torch.nn.Module)
+    )
 
 
 def build_terms(
@@ -340,6 +350,8 @@ def _objective(spec: ObjectiveSpec, unit: bool) -> Objective:
         objective = Contrastive(student)
     elif spec.family == "relations":
         objective = relation_objective(spec)
+    elif (spec.family, spec.form) == ("ensemble", "policy"):
+        objective = PolicyEnsemble(len(spec.teachers) - sum(len(group) - 1 for group in spec.vote.together), student)
     elif spec.family == "ensemble":
         objective = ListEnsemble(student, 1.0, cast(EnsembleForm, spec.form), spec.vote.cap)
     elif spec.family == "vote":

@@ -210,3 +210,16 @@ def test_a_ranker_is_no_encoder(tmp_path, judged, reader, tiny_encoder, signals)
     )
     with pytest.raises(InputError, match="reads pairs"):
         potstill.load(run)
+
+
+def test_the_doctor_knows_rankers(judged, reader, tiny_encoder, signals):
+    from potstill.pipeline.doctor import examine
+    from potstill.recipe import load_recipe
+
+    def said(*objectives):
+        flags = {"collection": str(judged), "teacher": str(tiny_encoder), "student": STUDENT}
+        found = examine(load_recipe(None, flags=flags, settings=settings(reader, list(objectives))), signals=signals)
+        return "\n".join(map(str, found))
+
+    assert "tiny, reads pairs of up to 64 tokens" in said(VOTE)
+    assert "cannot learn match" in said({"family": "match", "form": "l2"})

@@ -43,7 +43,8 @@ def check_recipe(recipe: Recipe) -> None:
     longest = 1 + recipe.candidates.count
     for number, scorer in enumerate(recipe.scorers):
         asked = scorer.name not in recipe.live
-        listened = asked and any(spec.wants_temperature_of(str(scorer.name)) for spec in recipe.objectives)
+        lists = [spec for spec in recipe.objectives if spec.documents != "all"]
+        listened = asked and any(spec.wants_temperature_of(str(scorer.name)) for spec in lists)
         counts = {spec.count for spec in recipe.objectives if spec.teacher == scorer.name and spec.family == "match"}
         if len(counts) > 1:
             raise InputError(

@@ -23,7 +23,8 @@ from ..teachers.compressed import CompressedTeacher
 from ..texts import normalise
 from .checks import check_recipe, check_task, check_teacher, doubtful_index
 from .objectives import with_defaults
-from .preparation import build_task, gather_queries, judged_split, never_trained
+from .preparation import build_task, gather_queries, judged_split, never_trained, representative
+from .ranked_lists import check_ranker, untrained_ranker
 from .scorer_doctor import scorers_cost
 from .scorers import Panel, open_panel
 
@@ -258,6 +259,8 @@ class _Doctor:
     def _student(
         self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries, panel: Panel
     ) -> list[Finding]:
+        if self.recipe.student.reads == "pairs":
+            return [self._ranker(teacher, collection, queries)]
         if self.recipe.index is not None:  # the head is not fitted yet; its width is all that is looked at
             teacher = CompressedTeacher(teacher, np.eye(self.recipe.index.width, teacher.dimensions))
         task = build_task(self.recipe, collection, teacher, queries, panel)
@@ -282,3 +285,12 @@ class _Doctor:
                 Finding("warning", "student", f"{tokens.unknown:,} training queries hold no token that it knows")
             )
         return found
+
+    def _ranker(self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries) -> Finding:
+        check_ranker(self.recipe)
+        texts = representative(collection, queries)
+        ranker, kind = untrained_ranker(self.recipe.student, teacher, texts, self.recipe.training.seed)
+        held = sum(value.numel() for value in ranker.parameters())
+        return Finding(
+            "ok", "student", f"{kind}, reads pairs of up to {ranker.pairs.max_length} tokens; {held:,} numbers"
+        )

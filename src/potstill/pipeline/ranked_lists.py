@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..collection import Collection
 from ..errors import InputError
 from ..queries import TrainingQueries
-from ..recipe import VECTORS, ObjectiveSpec, Recipe
+from ..recipe import VECTORS, ObjectiveSpec, Recipe, StudentSpec
 from ..recipe.learning import OF_SEVERAL
-from ..students.counting import chunks
+from ..students.counting import Texts, chunks
+from ..students.saving import read_note
+from ..teachers import VectorTeacher
+from ..teachers.load_report import without_bars
+from ..teachers.sentence_encoder import positions
 from .scorer_report import rank_correlation
 
 if TYPE_CHECKING:
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from ..teaching.rankers import CrossEncoderModel
     from ..teaching.validation import Validation
 
+LENGTH = 128  # tokens of a pair, where a recipe says nothing
 _TEXTS_AT_ONCE = 4_096
 _TEMPERATURE = 1.0  # of a ranker's softmax: its logits have no length of their own to keep to
 
@@ -95,6 +102,37 @@ def for_ranker(spec: ObjectiveSpec) -> ObjectiveSpec:
     if spec.student_temperature is None and reads(spec, "student_temperature"):
         more["student_temperature"] = _TEMPERATURE
     return spec.model_copy(update=more)
+
+
+def untrained_ranker(
+    spec: StudentSpec, teacher: VectorTeacher, texts: Texts, seed: int
+) -> tuple[CrossEncoderModel, str]:
+    """The untrained student, and what it is made from: the teacher's layers, a new small body, or a model.
+
+    Args:
+        spec: what kind, how large.
+        teacher: the teacher of vectors, whose embeddings or layers it starts from.
+        texts: representative texts, for the vocabulary.
+        seed: of all that starts at random.
+
+    Raises:
+        InputError: the student does not fit the teacher, or the model will not do.
+    """
+    from ..students import build_tower
+    from ..teaching.rankers import CrossEncoderModel
+
+    if spec.kind == "model":
+        known = (read_note(Path(str(spec.model))) or {}).get("max_length")
+        length = spec.max_length or known or LENGTH
+        return CrossEncoderModel.from_base(str(spec.model), max_length=length, seed=seed), "model"
+    tower = build_tower(spec, teacher, texts, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        first: Any = cast(Any, tower).model[0]
+        length = spec.max_length or min(LENGTH, positions(first.auto_model) or LENGTH)
+        with without_bars():
+            first.auto_model.save_pretrained(folder)
+        first.tokenizer.save_pretrained(folder)
+        return CrossEncoderModel.from_base(folder, max_length=length, seed=seed), spec.kind
 
 
 def ranking_set(collection: Collection, ranking: Ranking, ranker: CrossEncoderModel) -> RankingSet:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +19,8 @@ from ..progress import say
 from ..queries import TrainingQueries
 from ..recipe import VECTORS, ScorerSpec
 from ..recipe.comparing import EnsembleSpec, MemberSpec
-from ..students.saving import NOTE, read_note
+from ..students.saving import NOTE
 from ..teachers import VectorTeacher, open_scorer, open_teacher
-from ..teachers.load_report import without_bars
-from ..teachers.sentence_encoder import positions
 from .checks import check_recipe, check_teacher
 from .ensemble import measured
 from .judged import judgments_of
@@ -35,7 +31,7 @@ from .naming import absolute, without_key
 from .objectives import settled
 from .panel_report import pairs_of
 from .preparation import judged_split, representative
-from .ranked_lists import Ranking, agreement, check_ranker, for_ranker, heard_by, ranking_set
+from .ranked_lists import Ranking, agreement, check_ranker, for_ranker, heard_by, ranking_set, untrained_ranker
 from .run import Run
 from .scorers import Panel, hear, open_panel
 from .vectors import Vectors, document_vectors, query_vectors
@@ -46,7 +42,6 @@ if TYPE_CHECKING:
     from ..teaching.validation import Validation
 
 _VALIDATED = 100  # held-out queries whose lists choose the weights
-LENGTH = 128  # tokens of a pair, where a recipe says nothing
 STUDENT = "student"
 
 
@@ -80,7 +75,8 @@ class RankerRun(Run):
         with record.timed("queries"):
             queries = self.queries(collection)
         with record.timed("student"):
-            ranker, kind = self.ranker(teacher, collection, queries)
+            texts = representative(collection, queries)
+            ranker, kind = untrained_ranker(recipe.student, teacher, texts, recipe.training.seed)
         with record.timed("teacher"):
             documents = document_vectors(teacher, collection, self.signals)
             ranking = self.ranking(collection, teacher, panel, queries, documents)
@@ -113,27 +109,6 @@ class RankerRun(Run):
         record.write()
         self.report()
         return found
-
-    def ranker(
-        self, teacher: VectorTeacher, collection: Collection, queries: TrainingQueries
-    ) -> tuple[CrossEncoderModel, str]:
-        """The untrained student, and what it is made from."""
-        from ..students import build_tower
-        from ..teaching.rankers import CrossEncoderModel
-
-        spec, seed = self.recipe.student, self.recipe.training.seed
-        if spec.kind == "model":
-            known = (read_note(Path(str(spec.model))) or {}).get("max_length")
-            length = spec.max_length or known or LENGTH
-            return CrossEncoderModel.from_base(str(spec.model), max_length=length, seed=seed), "model"
-        tower = build_tower(spec, teacher, representative(collection, queries), seed)
-        with tempfile.TemporaryDirectory() as folder:
-            first: Any = cast(Any, tower).model[0]
-            length = spec.max_length or min(LENGTH, positions(first.auto_model) or LENGTH)
-            with without_bars():
-                first.auto_model.save_pretrained(folder)
-            first.tokenizer.save_pretrained(folder)
-            return CrossEncoderModel.from_base(folder, max_length=length, seed=seed), spec.kind
 
     def ranking(
         self,

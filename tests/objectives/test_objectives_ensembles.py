@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.objectives import ListEnsemble, ListVote, parse_objective
+from potstill.objectives import ListEnsemble, ListVote, PointVote, parse_objective
 
 
 def normal(*shape, seed=0):
@@ -88,15 +88,26 @@ def test_a_list_that_nobody_says_anything_of_is_left_out():
         assert torch.isfinite(ListEnsemble(form=form)(S, T, mask=MASK, teacher_mask=there))
 
 
-def test_two_teachers_mean_and_hard_vote_coincide_where_they_agree():
-    """With two teachers a hard vote keeps both, or both of a tie."""
+def test_of_two_teachers_the_hard_vote_is_the_mean():
+    """It keeps both where they agree, and both of a tie."""
     two = T[:2]
-    voted = ListVote().target(S, two)
-    mean = ListEnsemble().target(S, two)
+    assert torch.allclose(ListVote().target(S, two), ListEnsemble().target(S, two), atol=1e-6)
     directions = torch.softmax(two, dim=2) - torch.softmax(S, dim=1)
     agree = (directions[0] * directions[1]).sum(dim=1) > 0
     assert agree.any()
-    assert torch.allclose(voted[agree], mean[agree], atol=1e-6)
+    assert (~agree).any()
+
+
+def test_of_two_teachers_vote_mean_and_median_of_single_scores_coincide():
+    def pull(objective):
+        student = S[:, 0].clone().requires_grad_()
+        (found,) = torch.autograd.grad(objective(student, T[:2, :, 0]), student)
+        return found
+
+    vote, mean = pull(PointVote()), pull(PointVote(soft_temperature=1.0, soft_sharpness=0.0))
+    median = 2 * (S[:, 0] - T[:2, :, 0].quantile(0.5, dim=0)) / len(S)
+    torch.testing.assert_close(vote, mean)
+    torch.testing.assert_close(mean, median)
 
 
 def test_random_takes_one_teacher():

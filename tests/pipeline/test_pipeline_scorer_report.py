@@ -206,3 +206,11 @@ def test_constant_scores_with_a_given_temperature_are_described():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="positives must have the scores' shape"):
         calibrate(random_scores(4, 3), spec(), positives=np.zeros((4, 2), dtype=bool))
+
+
+def test_another_scale_and_offset_are_calibrated_away():
+    """A teacher whose scores are shifted and stretched says the same: its temperature is stretched with them."""
+    scores = np.random.default_rng(0).normal(size=(40, 9)).astype(np.float32)
+    spec = ScorerSpec(kind="cross-encoder", model="m", perplexity=4)
+    plain, moved = (calibrate(each, spec).temperature for each in (scores, 10 * scores + 100))
+    assert moved == pytest.approx(10 * plain, rel=1e-3)

@@ -5,6 +5,8 @@
     python benchmarks/govern.py grid  [--arms ARM...] [--seeds 0 1 2] [--jobs 2] [--until SECONDS]
     python benchmarks/govern.py tests
     python benchmarks/govern.py cost
+    python benchmarks/govern.py ranker  [--seeds 0]
+    python benchmarks/govern.py hybrid  [--seeds 0 1 2] [--collections scifact nfcorpus]
 
 `teach` makes five teachers of all-MiniLM-L6-v2 on WikiQA's train judgments, whose rows are the lists to rank: two
 cross-encoders (different seeds, so different held-out questions and negatives; the second from half the lists an
@@ -17,7 +19,11 @@ second stage with the train questions' labels), for as many updates, and is meas
 right answer. The student begins as the dual encoder's query side and stays on its document vectors (`match:l2` of
 weight 0.1): the primary teacher gives the index, all together the scores. Epochs, rate, temperature and that weight
 were chosen on dev, by the mean of the teachers, trained on train questions alone. `tests` compares arms, seeds averaged
-question by question. `cost` measures teachers and one student with `potstill ensemble`.
+question by question. `cost` measures teachers and one student with `potstill ensemble`. `ranker` trains a cross-encoder
+of two layers of 128 numbers in that student's place, from scratch, by the mean and by the hard vote.
+
+`hybrid` is `recipes/govern-hybrid.yaml`: MiniLM and BM25 in one query vector on MiniLM's unchanged index, no label read.
+Its queries' kinds and epochs were chosen on SciFact's training judgments.
 """
 
 from __future__ import annotations
@@ -59,6 +65,8 @@ TEACHERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 PANEL = [*TEACHERS, "bm25"]
 STUDENT = {"kind": "layers", "layers": [0, 1, 2, 3, 4, 5]}
+RANKER = {"kind": "tiny", "reads": "pairs", "depth": 2, "width": 128, "max_length": 96}
+RANKED = {"select": "last", "epochs": 6, "learning_rate": 1e-3}
 MATCH = {"family": "match", "form": "l2", "weight": 0.1}
 TEMPERATURE = 0.09  # of the dual encoder, calibrated: the student begins as its query side
 TRAINING = {"select": "last", "epochs": 2, "learning_rate": 2e-5, "max_texts_per_batch": 32}
@@ -117,10 +125,11 @@ _LOCK = threading.Lock()
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["teach", "scores", "grid", "work", "tests", "cost"])
+    parser.add_argument("part", choices=["teach", "scores", "grid", "work", "tests", "cost", "ranker", "hybrid"])
     parser.add_argument("--teachers", nargs="+", choices=list(TEACHERS), default=list(TEACHERS))
     parser.add_argument("--arms", nargs="+", default=[*ARMS, SINGLE, *LABELLED])
     parser.add_argument("--corrupted", nargs="+", choices=["none", *CORRUPTED], default=["none"])
+    parser.add_argument("--collections", nargs="+", default=["scifact", "nfcorpus"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--until", type=float, default=math.inf, help="no cell is begun after so many seconds")
@@ -140,6 +149,10 @@ def main() -> None:
         print(json.dumps(distil(given.arms[0], given.corrupted[0], given.seeds[0], given)))
     elif given.part == "tests":
         tests(given)
+    elif given.part == "ranker":
+        ranker(given)
+    elif given.part == "hybrid":
+        hybrid(given)
     else:
         cost(given)
 
@@ -232,6 +245,9 @@ def recipe(arm: str, corrupted: str, seed: int, given: argparse.Namespace) -> di
     }
     if given.dev:
         whole["evaluate"]["split"] = "dev"
+    if arm.startswith("ranker: "):
+        told = ARMS[arm.removeprefix("ranker: ")] | {"teachers": PANEL}
+        return whole | {"student": RANKER, "training": RANKED | {"seed": seed}, "objectives": [told]}
     if arm == SINGLE:
         alone = {"family": "scores", "form": "kl", "teacher": best_single(work), "student_temperature": TEMPERATURE}
         return whole | {"objectives": [MATCH, alone]}
@@ -458,6 +474,49 @@ def cost(given: argparse.Namespace) -> None:
             cells.append(cell(COLLECTION, name, None, "ms a pair", each["ms_per_pair"]))
             cells.append(cell(COLLECTION, name, None, "multiply-adds a pair", each["multiply_adds_per_pair"] or 0.0))
     Cells(str(given.results / "govern.json")).add(cells)
+
+
+def ranker(given: argparse.Namespace) -> None:
+    """Cross-encoders from scratch in the student's place; kept as cells of their own."""
+    given.arms = [f"ranker: {arm}" for arm in ("mean", "GOVERN lists, hard")]
+    given.corrupted = ["none"]
+    grid(given)
+
+
+def hybrid(given: argparse.Namespace) -> None:
+    """Dense search and BM25 in one vector."""
+    from potstill import pipeline
+    from potstill.recipe import load_recipe
+
+    path = Path(__file__).parents[1] / "recipes" / "govern-hybrid.yaml"
+    for collection in given.collections:
+        for seed in given.seeds:
+            run = given.work / "hybrid" / f"{collection}-{seed}"
+            if not (run / "evaluation.json").exists():
+                flags = {"collection": str(data() / collection), "teacher": teacher()}
+                settings = [f"training.seed={seed}", "evaluate.rerank=0"]
+                pipeline.distill(load_recipe(path, flags=flags, settings=settings), run, resume=run.exists())
+            found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+            kept, cost = found["retention"]["nDCG@10"], found["cost"]
+            share = cost["student"]["query_ms_p50"] / cost["teacher"]["query_ms_p50"]
+            arm = "hybrid on MiniLM's index"
+            values = {
+                "nDCG@10": {
+                    "value": found["systems"]["student"]["nDCG@10"],
+                    **found["intervals"]["student"]["nDCG@10"],
+                },
+                "MiniLM's nDCG@10": {"value": found["systems"]["teacher"]["nDCG@10"]},
+                "retention of nDCG@10": {name: kept[name] for name in ("value", "low", "high", "p")},
+                "share of MiniLM's query time": {"value": share},
+            }
+            cells = [
+                cell(
+                    collection, arm, seed, name, row["value"], low=row.get("low"), high=row.get("high"), p=row.get("p")
+                )
+                for name, row in values.items()
+            ]
+            Cells(str(given.results / "govern.json")).add(cells)
+            print(collection, seed, {name: round(row["value"], 4) for name, row in values.items()}, flush=True)
 
 
 if __name__ == "__main__":

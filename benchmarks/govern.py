@@ -22,8 +22,8 @@ were chosen on dev, by the mean of the teachers, trained on train questions alon
 question by question. `cost` measures teachers and one student with `potstill ensemble`. `ranker` trains a cross-encoder
 of two layers of 128 numbers in that student's place, from scratch, by the mean and by the hard vote.
 
-`hybrid` is `recipes/govern-hybrid.yaml`: MiniLM and BM25 in one query vector on MiniLM's unchanged index, no label read.
-Its queries' kinds and epochs were chosen on SciFact's training judgments.
+`hybrid` is `recipes/govern-hybrid.yaml`: MiniLM and BM25 in one query vector on MiniLM's unchanged index, without
+labels. Kinds of queries and epochs were chosen on SciFact's training judgments.
 """
 
 from __future__ import annotations

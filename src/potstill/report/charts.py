@@ -58,7 +58,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [m * 10.0**e for e in exponents for m in (1, 2, 5) if low <= m * 10.0**e <= high]
 
 
-def tradeoff(systems: Sequence[System], measure: str) -> Markup:
+def tradeoff(systems: Sequence[System], measure: str, unit: str = "query") -> Markup:
     """Quality against the time of one query (log scale), with each system's interval and its slowest per cent."""
     width, height, left, right, top, bottom = 460, 330, 54, 14, 12, 50
     fastest = min(s.latency for s in systems)
@@ -82,7 +82,14 @@ def tradeoff(systems: Sequence[System], measure: str) -> Markup:
     for tick in log_ticks(x_low, x_high):
         parts.append(_line("grid", x(tick), top, x(tick), height - bottom))
         parts.append(_label(x(tick), height - bottom + 19, _short_latency(tick), "middle"))
-    parts.append(_label((left + width - right) / 2, height - 8, "time of one query, median (log scale)", "middle"))
+    parts.append(
+        _label(
+            (left + width - right) / 2,
+            height - 8,
+            f"time of one {unit}, median (log scale)" if unit == "query" else f"time of one {unit} (log scale)",
+            "middle",
+        )
+    )
     parts.append(
         f'<text class="axis" text-anchor="middle" transform="translate(12 {(top + height - bottom) / 2:.1f}) '
         f'rotate(-90)">{escape(measure)}</text>'
@@ -107,8 +114,8 @@ def tradeoff(systems: Sequence[System], measure: str) -> Markup:
             _label(tx, ty + (32 if apart else 17), f"{score(s.value)} · {latency(s.latency)}", anchor, "figure")
         )
         parts.append("</g>")
-    said = "; ".join(f"{s.name}: {measure} {score(s.value)}, {latency(s.latency)} a query" for s in systems)
-    return _svg(width, height, parts, f"{measure} against the time of one query. {said}.", "tradeoff")
+    said = "; ".join(f"{s.name}: {measure} {score(s.value)}, {latency(s.latency)} a {unit}" for s in systems)
+    return _svg(width, height, parts, f"{measure} against the time of one {unit}. {said}.", "tradeoff")
 
 
 def curve(

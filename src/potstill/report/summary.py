@@ -85,7 +85,10 @@ class Summary:
         """The whole page in one sentence."""
         interval = ""
         if self.main and self.main.kept.value is not None:
-            said = f"Keeps {percent(self.main.kept.value)} of {self.teacher}’s {self.main.name}"
+            whose = f"{self.teacher}’s {self.main.name}"
+            if self.teacher.startswith("the mean of"):
+                whose = f"the {self.main.name} of {self.teacher}"
+            said = f"Keeps {percent(self.main.kept.value)} of {whose}"
             interval = percent_range(self.main.kept.low, self.main.kept.high)
         elif self.agreement.value is not None:
             said = f"Finds {percent(self.agreement.value)} of what {self.teacher} puts in its top{SPACE}{self.depth}"

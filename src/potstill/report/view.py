@@ -139,10 +139,11 @@ def _tradeoff(s: Summary) -> Markup | None:
     if s.main is None:
         return None
     evaluation = s.files.evaluation
+    ranks = s.towers == "pairs"
     systems = []
     for name in group(evaluation, "systems"):
         value = number(at(evaluation, "systems", name, s.main.name))
-        median = number(at(evaluation, "cost", name, "query_ms_p50"))
+        median = number(at(evaluation, "cost", name, "pair_ms" if ranks else "query_ms_p50"))
         if value is None or median is None or median <= 0:
             continue
         interval = group(evaluation, "intervals", name, s.main.name)
@@ -157,7 +158,7 @@ def _tradeoff(s: Summary) -> Markup | None:
                 high=number(interval.get("high")),
             )
         )
-    return charts.tradeoff(systems, s.main.name) if len(systems) >= 2 else None
+    return charts.tradeoff(systems, s.main.name, "pair" if ranks else "query") if len(systems) >= 2 else None
 
 
 def _cost(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]] | None:

@@ -44,6 +44,18 @@ def test_scores_parted_by_tabs_with_a_header_and_ids_with_spaces(tmp_path):
     assert scores.tolist() == [[0.5, 0.25]]
 
 
+def test_a_header_may_name_columns_in_any_order(tmp_path):
+    path = tmp_path / "scores.tsv"
+    path.write_text("rank\tscore\tcorpus-id\tquery-id\n1\t0.5\td1\tq0\n2\t0.25\td0\tq0\n", encoding="utf-8")
+    rows, scores, _ = saved_ranking(path, ["q0"], ["d0", "d1"], 5)
+    assert rows.tolist() == [[1, 0]]
+    assert scores.tolist() == [[0.5, 0.25]]
+    path.write_text("q0\td1\t1\t0.5\n", encoding="utf-8")
+    with pytest.raises(InputError, match="4 fields") as error:
+        saved_ranking(path, ["q0"], ["d0", "d1"], 5)
+    assert "a header may name other columns" in error.value.fix
+
+
 def test_a_folder_is_read_by_query_id(tmp_path):
     vectors = np.eye(6, dtype=np.float32) + 0.1 * np.arange(6, dtype=np.float32)[:, None]
     mine(by_vectors(vectors[:2], vectors), ["q2", "q9"], DOCUMENT_IDS, 4, source="v").save(tmp_path / "mined")

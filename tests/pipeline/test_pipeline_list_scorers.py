@@ -134,3 +134,23 @@ def test_files_that_are_not_there_or_of_something_else(judged, tmp_path):
     foreign.write_text("q\td\t1.0\n")
     with pytest.raises(InputError, match="known here"):
         FileScorer(ScorerSpec(kind="file", path=foreign), collection)
+
+
+def test_scores_of_every_document_are_asked_once():
+    from potstill.pipeline.list_scorers import _Held
+
+    asked: list[str] = []
+
+    class Counting:
+        name = "counting"
+
+        def of_all(self, queries):
+            asked.extend(queries)
+            return np.array([[float(len(query)), np.nan] for query in queries], dtype=np.float32)
+
+    held = _Held(Counting(), ["a", "bb", "ccc"], 2)
+    first = held(np.array([2, 0, 2]))
+    assert first[:, 0].tolist() == [3.0, 1.0, 3.0]
+    assert np.isnan(first[:, 1]).all()
+    assert held(np.array([0, 1]))[:, 0].tolist() == [1.0, 2.0]
+    assert sorted(asked) == ["a", "bb", "ccc"]

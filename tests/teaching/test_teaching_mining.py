@@ -109,3 +109,25 @@ def test_judged_pairs_without_a_negative_are_left_out_counted_and_told(judged: P
     assert (whole.counts["pairs_without_negatives"], less.counts["pairs_without_negatives"]) == (0, alone)
     assert less.counts["pairs"] == whole.counts["pairs"] - alone
     assert f"{alone} judged pairs left out: no negative was found for the query" in less.lines()
+
+
+def test_judged_lists_are_those_of_the_judgments(tmp_path: Path, signals: Path):
+    """Where judgments are the lists to rank, a query's zeros are its negatives, and nothing else is."""
+    folder = tmp_path / "answers"
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [{"_id": f"d{i}", "text": f"sentence number {i}"} for i in range(20)]
+    queries = [{"_id": f"q{i}", "text": f"what is {i}?"} for i in range(6)]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [f"q{i}\td{3 * i + place}\t{int(place == 1)}" for i in range(6) for place in range(3)]
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(lines) + "\n")
+    collection = open_collection(folder)
+    spec = spec_of("cross-encoder", folder, folder, "miner=judged", "held_out=1")
+    chosen = judged_pairs(collection, spec)
+    mined = mine_lists(collection, chosen, spec, signals)
+    for line, query in zip(mined.negatives.rows, chosen.train, strict=True):
+        first = 3 * int(query[1:])
+        assert line[line >= 0].tolist() == [first, first + 2]
+    (query,) = chosen.held_out
+    assert mined.lists.rows[0][:3].tolist() == [3 * int(query[1:]) + place for place in range(3)]
+    assert mined.miners == ("judged",)

@@ -12,11 +12,13 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from potstill.recipe import Recipe, TeachGeneratorSpec, TeachSpec
+from potstill.recipe.comparing import EnsembleSpec, MemberSpec
 
 # The tables of each page, in the order of its marks; a table goes from its mark to the first line that is none of it.
 PAGES: dict[str, tuple[type[BaseModel], ...]] = {
     "recipes.md": (Recipe,),
     "teaching.md": (TeachSpec, TeachGeneratorSpec),
+    "govern.md": (EnsembleSpec,),
 }
 MARK = "<!-- keys -->"
 
@@ -26,6 +28,10 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[str]:
     found = []
     for name, field in model.model_fields.items():
         inner = next(models_in(field.annotation), None)
+        if inner is MemberSpec:
+            many = "[]" if is_list(field.annotation) else ""
+            found.append(f"| `{prefix}{name}{many}` | [NAME=][KIND:]WHAT | |")
+            continue
         if inner is model:
             found.append(f"| `{prefix}{name}[]` | the same keys again | {default(field.default)} |")
             continue

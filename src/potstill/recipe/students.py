@@ -57,6 +57,8 @@ def short_student(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     name, _, rest = value.partition(":")
+    if value == "cross-encoder":
+        raise ValueError("a cross-encoder of what? cross-encoder:tiny:2x128, cross-encoder:layers:0,5 or an id")
     if name == "cross-encoder" and rest:
         found = short_student(rest)
         return {**found, "reads": "pairs"} if isinstance(found, dict) else found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -45,7 +45,7 @@ class TeacherSpec(Strict):
     retries: int = Field(default=5, ge=0)
     timeout: float = Field(default=60.0, gt=0)
     concatenated: tuple[TeacherSpec, ...] = ()
-    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    weights: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _some_source(self) -> TeacherSpec:
@@ -59,6 +59,8 @@ class TeacherSpec(Strict):
             given = self.model_fields_set - {"name", "concatenated", "weights"}
             if given:
                 raise ValueError(f"`concatenated` names whole teachers: `{min(given)}` belongs to one of them")
+            if min(self.weights, default=1.0) <= 0:
+                raise ValueError("`weights` are positive")
             return self
         if self.weights:
             raise ValueError("`weights` are of `concatenated` teachers")

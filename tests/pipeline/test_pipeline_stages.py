@@ -50,7 +50,7 @@ def test_a_stage_that_is_done_is_not_run_again(tmp_path, tiny_collection, tiny_e
     run = tmp_path / "run"
     expected = staged(tmp_path / "whole", tiny_collection, tiny_encoder, signals)
     begun = []
-    plain = single._Run.go
+    plain = single.Distillation.go
 
     def go(self):
         begun.append(self.run.name)
@@ -58,7 +58,7 @@ def test_a_stage_that_is_done_is_not_run_again(tmp_path, tiny_collection, tiny_e
             raise KeyboardInterrupt
         return plain(self)
 
-    monkeypatch.setattr(single._Run, "go", go)
+    monkeypatch.setattr(single.Distillation, "go", go)
     with pytest.raises(KeyboardInterrupt):
         staged(run, tiny_collection, tiny_encoder, signals)
     found = staged(run, tiny_collection, tiny_encoder, signals, resume=True)

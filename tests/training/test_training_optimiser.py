@@ -95,5 +95,5 @@ def test_defaults_fill_in_only_what_was_left_out():
     spec = resolved(TrainingSpec(epochs=9), "static")
     assert spec.epochs == 9
     assert spec.learning_rate == DEFAULTS["static"].learning_rate
-    taught = {"cross-encoder", "dual-pooled", "dual-encoder", "late-interaction", "generator"}
+    taught = {"cross-encoder", "dual-pooled", "dual-encoder", "late-interaction", "ranker", "generator"}
     assert set(DEFAULTS) == {"static", "layers", "tiny", "model", *taught}

@@ -419,7 +419,7 @@ def page() -> str:
         "\n".join(govern("systems")),
         "Students:",
         "\n".join(govern("arms")),
-        "One or two of the six teachers corrupted (their scores shuffled within each list, or turned round):",
+        "One or two of the six teachers corrupted (their scores turned round); one seed, not all arms:",
         "\n".join(govern("robust")),
         "Paired tests, each question's mean over the seeds:",
         "\n".join(govern("tests")),

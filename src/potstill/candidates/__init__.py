@@ -16,6 +16,7 @@ from .mining import (
     by_words,
     known_positives,
     mine,
+    padded,
     positive_rows,
 )
 from .mixing import lists, merge, sample
@@ -54,6 +55,7 @@ __all__ = [
     "merge",
     "mine",
     "nearest",
+    "padded",
     "pair_scores",
     "positive_rows",
     "rescore",

@@ -75,11 +75,16 @@ def by_judgments(
     For collections whose judgments are the lists to rank (answer sentences of a question); the score of each is 0.
     """
     row_of = {document_id: row for row, document_id in enumerate(document_ids)}
-    judged = [[row_of[name] for name in grades.get(query, {}) if name in row_of] for query in query_ids]
-    rows = np.full((len(judged), max((len(one) for one in judged), default=0) or 1), -1, dtype=np.int64)
-    for line, one in zip(rows, judged, strict=True):
-        line[: len(one)] = one
+    rows = padded([[row_of[name] for name in grades.get(query, {}) if name in row_of] for query in query_ids])
     return by_ranking(rows, np.where(rows >= 0, np.float32(0.0), np.float32(-np.inf)))
+
+
+def padded(lists: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+    """Rows of documents of n queries as `(n, m)` int64, m that of the longest, at least 1; -1 where there are fewer."""
+    rows = np.full((len(lists), max((len(one) for one in lists), default=0) or 1), -1, dtype=np.int64)
+    for line, one in zip(rows, lists, strict=True):
+        line[: len(one)] = one
+    return rows
 
 
 @dataclass(frozen=True)

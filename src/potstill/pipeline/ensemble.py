@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 
 from ..atomic import write_json, write_text
-from ..candidates import bm25_for, by_judgments, by_vectors, by_words, drawn_to_read, saved_ranking
+from ..candidates import bm25_for, by_judgments, by_vectors, by_words, drawn_to_read, padded, saved_ranking
 from ..collection import Collection, open_collection
 from ..errors import InputError
-from ..evaluation import Evaluation, evaluate_reranking, parse_measures, retention
+from ..evaluation import Evaluation, evaluate_reranking, parse_measures
 from ..evaluation.combining import COMBINATIONS, Combination, combined
 from ..evaluation.ranking_cost import RankingCost, measure_rankers
 from ..progress import say
@@ -22,6 +22,7 @@ from .judged import Judged, judgments_of
 from .list_scorers import FileScorer
 from .members import Lists, Member, OfScores, OfVectors, open_member, open_student
 from .panel_report import pairs_of
+from .reranking import kept_of
 from .runfolder import machine, versions
 from .vectors import document_vectors, query_vectors
 
@@ -157,7 +158,7 @@ def candidates_of(
     names, texts = collection.document_ids, [collection.queries[i] for i in ids]
     depth, nothing = min(spec.depth, len(names)), [np.empty(0, dtype=np.int64)] * len(ids)
     if wanted == "judged":
-        return by_judgments(ids, names, judged.grades)(_longest(judged.grades), nothing)[0]
+        return by_judgments(ids, names, judged.grades)(max(map(len, judged.grades.values())), nothing)[0]
     if wanted == "pooled":
         if not files:
             raise InputError("no teacher is a file of scores", where="--candidates pooled", fix="name others")
@@ -218,13 +219,7 @@ def costs(
 
 def _of_student(found: Evaluation, pupil: Member, whole: Mapping[str, Any], measures: Sequence[str]) -> dict[str, Any]:
     """What the student keeps of every other system, and its share of the teachers' cost."""
-    kept = {
-        system: {
-            name: retention(found.values(pupil.name, name), found.values(system, name)).as_json() for name in measures
-        }
-        for system in found.systems
-        if system != pupil.name
-    }
+    kept = kept_of(found, pupil.name, [system for system in found.systems if system != pupil.name], measures)
     cost, share = whole["cost"], {}
     own, theirs = cost.get(pupil.name), cost.get("all teachers")
     if own and theirs:
@@ -234,14 +229,6 @@ def _of_student(found: Evaluation, pupil: Member, whole: Mapping[str, Any], meas
     return {"name": pupil.name, "parameters": pupil.parameters, "retention": kept, "share_of_cost": share}
 
 
-def _longest(grades: Mapping[str, Mapping[str, int]]) -> int:
-    return max(len(row) for row in grades.values())
-
-
 def _pool(parts: Sequence[list[np.ndarray]]) -> np.ndarray:
     """The union of several lists of each query, rising by row."""
-    rows = [np.unique(np.concatenate([part[i] for part in parts])) for i in range(len(parts[0]))]
-    found = np.full((len(rows), max((len(each) for each in rows), default=0) or 1), -1, dtype=np.int64)
-    for line, each in zip(found, rows, strict=True):
-        line[: len(each)] = each
-    return found
+    return padded([np.unique(np.concatenate([part[i] for part in parts])) for i in range(len(parts[0]))])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..candidates import Candidates, assemble, lists, with_sources
+from ..candidates import Candidates, assemble, lists, padded, with_sources
 from ..collection import Collection
 from ..evaluation.search import Metric
 from ..queries import TrainingQueries
@@ -25,13 +25,7 @@ def wanted(recipe: Recipe) -> bool:
 
 def positives_of(queries: TrainingQueries) -> np.ndarray | None:
     """`(q, p)` documents that each training query was judged to fit, padded with -1; None: nothing was judged."""
-    most = max((len(rows) for rows in queries.positives), default=0)
-    if not most:
-        return None
-    found = np.full((len(queries.texts), most), -1, dtype=np.int64)
-    for line, rows in zip(found, queries.positives, strict=True):
-        line[: len(rows)] = rows
-    return found
+    return padded(queries.positives) if any(map(len, queries.positives)) else None
 
 
 def query_names(collection: Collection, texts: Sequence[str]) -> list[str]:

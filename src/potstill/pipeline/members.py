@@ -44,6 +44,15 @@ class Lists:
         """Look the texts up."""
         return cls(ids, [collection.queries[i] for i in ids], rows, candidate_texts(collection, rows))
 
+    @property
+    def document_texts(self) -> list[str]:
+        """Texts of the documents that occur, by rising row."""
+        return [self.documents[row] for row in sorted(self.documents)]
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where documents stand in `document_texts`."""
+        return np.searchsorted(np.array(sorted(self.documents), dtype=np.int64), rows)
+
 
 class Member(Protocol):
     """One system.
@@ -130,10 +139,8 @@ class OfVectors:
         teacher = self.teacher
         if teacher.index is not None:
             return document_vectors(teacher, self.collection, signals).gather
-        known = np.array(sorted(lists.documents), dtype=np.int64)
-        texts = [lists.documents[row] for row in known.tolist()]
-        held = text_vectors(teacher, texts, "document", signals, f"{self.name}: candidates")
-        return lambda rows: held.gather(np.searchsorted(known, rows))
+        held = text_vectors(teacher, lists.document_texts, "document", signals, f"{self.name}: candidates")
+        return lambda rows: held.gather(lists.places(rows))
 
     def anew(self, lists: Lists) -> Callable[[int], object] | None:
         """See `Member`."""
@@ -157,10 +164,9 @@ class OfStudent:
 
     def scores(self, lists: Lists, signals: Path | None) -> np.ndarray:
         """See `Member`."""
-        known = np.array(sorted(lists.documents), dtype=np.int64)
-        held = self.student.encode_documents([lists.documents[row] for row in known.tolist()])
+        held = self.student.encode_documents(lists.document_texts)
         queries = self.student.encode_queries(lists.texts)
-        return list_scores(queries, lambda rows: held[np.searchsorted(known, rows)], lists.rows, self.metric)
+        return list_scores(queries, lambda rows: held[lists.places(rows)], lists.rows, self.metric)
 
     def anew(self, lists: Lists) -> Callable[[int], object] | None:
         """See `Member`."""

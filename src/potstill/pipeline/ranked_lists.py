@@ -19,7 +19,7 @@ from ..students.saving import read_note
 from ..teachers import VectorTeacher
 from ..teachers.load_report import without_bars
 from ..teachers.sentence_encoder import positions
-from .scorer_report import rank_correlation
+from .scorers import HeldOutLists
 
 if TYPE_CHECKING:
     from ..teaching.distilling import RankingSet
@@ -173,14 +173,13 @@ def agreement(ranking: Ranking, data: RankingSet) -> Validation:
     from ..teaching.validation import Validation
 
     names = sorted({name for spec in ranking.objectives for name in heard_by(spec)})
+    scores = {name: ranking.scores[name][ranking.trained :] for name in names}
+    said = HeldOutLists(ranking.lists[ranking.trained :], scores)
 
     class Agreement(Validation):
         def __call__(self, task: Any) -> dict[str, float]:
             student = self.logits(task.model)
-            student = np.where(np.isfinite(student), student, np.nan)
-            found = [rank_correlation(student, ranking.scores[name][ranking.trained :]) for name in names]
-            known = [each for each in found if each is not None]
-            value = float(np.mean(known)) if known else 0.0
+            value = said.agreement(np.where(np.isfinite(student), student, np.nan))
             return {"agreement with scorers": value, "score": value}
 
     held = np.arange(ranking.trained, len(ranking.lists))

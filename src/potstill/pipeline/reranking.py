@@ -78,12 +78,7 @@ def rerank_with(
         exclude_self=spec.exclude_self,
     )
     whole = reranked.as_json()
-    kept = {
-        other: {
-            name: retention(reranked.values(STUDENT, name), reranked.values(other, name)).as_json() for name in names
-        }
-        for other in (FIRST_STAGE, *panel.scorers)
-    }
+    kept = kept_of(reranked, STUDENT, (FIRST_STAGE, *panel.scorers), names)
     if run is not None:
         queries = sorted(row["query_id"] for row in reranked.per_query)
         values = {
@@ -97,4 +92,12 @@ def rerank_with(
         "intervals": whole["intervals"],
         "retention": {STUDENT: kept},
         "notes": whole["notes"],
+    }
+
+
+def kept_of(found: Evaluation, student: str, others: Sequence[str], measures: Sequence[str]) -> dict[str, Any]:
+    """What a student keeps of each other system, by measure."""
+    return {
+        other: {name: retention(found.values(student, name), found.values(other, name)).as_json() for name in measures}
+        for other in others
     }

@@ -16,6 +16,9 @@ def kind_of(model: str) -> str:
     Raises:
         InputError: no such folder, one whose files do not tell, or an id of the hub, whose files are not read for this.
     """
+    from .dual_pooled import NOTE  # with torch, which files and BM25 do without
+    from .late_interaction import KINDS
+
     place, local = find_model(model)
     if not local:
         raise InputError(
@@ -24,10 +27,10 @@ def kind_of(model: str) -> str:
             fix=f"write vectors:{model}, cross-encoder:{model}, late-interaction:{model} or sparse:{model}",
         )
     folder = Path(place)
-    if (folder / "dual_pooled.json").is_file():
+    if (folder / NOTE).is_file():
         return "dual-pooled"
     saved = _read(folder / "config_sentence_transformers.json").get("model_type")
-    if saved in ("MultiVectorEncoder", "ColBERT"):
+    if saved in KINDS:
         return "late-interaction"
     if saved == "SparseEncoder":
         return "sparse"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
 _TOKENS = 8192  # a forward pass
-_KINDS = ("MultiVectorEncoder", "ColBERT")  # as sentence-transformers and PyLate call what they save
+KINDS = ("MultiVectorEncoder", "ColBERT")  # as sentence-transformers and PyLate call what they save
 _CACHE_BYTES = 512 * 2**20
 
 
@@ -133,7 +133,7 @@ def _loaded(spec: ScorerSpec) -> MultiVectorEncoder:
     # To any other model, one of single vectors too, sentence-transformers adds a projection of random numbers, to be
     # trained; names of modules do not tell, for the model that it converts has modules of those numbers itself.
     projected = any(isinstance(module, Dense) for module in model.children())
-    if projected and _declared_kind(spec) not in _KINDS and "HF_ColBERT" not in _architectures(model):
+    if projected and _declared_kind(spec) not in KINDS and "HF_ColBERT" not in _architectures(model):
         missing.append("the projection of its token vectors")
     if missing:
         raise InputError(

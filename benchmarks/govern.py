@@ -1,4 +1,4 @@
-"""GOVERN: several teachers, no labels, one small ranker, on answer sentences (WikiQA).
+"""GOVERN: several teachers, no labels, one student, on answer sentences (WikiQA).
 
     POTSTILL_DATA=DIR python benchmarks/govern.py teach   [--teachers NAME...]
     python benchmarks/govern.py scores
@@ -6,7 +6,6 @@
     python benchmarks/govern.py tests
     python benchmarks/govern.py cost
     python benchmarks/govern.py ranker  [--seeds 0]
-    python benchmarks/govern.py hybrid  [--seeds 0 1 2] [--collections scifact nfcorpus]
 
 `teach` makes five teachers of all-MiniLM-L6-v2 on WikiQA's train judgments, whose rows are the lists to rank: two
 cross-encoders (different seeds, so different held-out questions and negatives; the second from half the lists an
@@ -21,9 +20,6 @@ weight 0.1): the primary teacher gives the index, all together the scores. Epoch
 were chosen on dev, by the mean of the teachers, trained on train questions alone. `tests` compares arms, seeds averaged
 question by question. `cost` measures teachers and one student with `potstill ensemble`. `ranker` trains a cross-encoder
 of two layers of 128 numbers in that student's place, from scratch, by the mean and by the hard vote.
-
-`hybrid` is `recipes/govern-hybrid.yaml`: MiniLM and BM25 in one query vector on MiniLM's unchanged index, without
-labels. Kinds of queries and epochs were chosen on SciFact's training judgments.
 """
 
 from __future__ import annotations
@@ -125,11 +121,10 @@ _LOCK = threading.Lock()
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["teach", "scores", "grid", "work", "tests", "cost", "ranker", "hybrid"])
+    parser.add_argument("part", choices=["teach", "scores", "grid", "work", "tests", "cost", "ranker"])
     parser.add_argument("--teachers", nargs="+", choices=list(TEACHERS), default=list(TEACHERS))
     parser.add_argument("--arms", nargs="+", default=[*ARMS, SINGLE, *LABELLED])
     parser.add_argument("--corrupted", nargs="+", choices=["none", *CORRUPTED], default=["none"])
-    parser.add_argument("--collections", nargs="+", default=["scifact", "nfcorpus"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--until", type=float, default=math.inf, help="no cell is begun after so many seconds")
@@ -151,8 +146,6 @@ def main() -> None:
         tests(given)
     elif given.part == "ranker":
         ranker(given)
-    elif given.part == "hybrid":
-        hybrid(given)
     else:
         cost(given)
 
@@ -481,42 +474,6 @@ def ranker(given: argparse.Namespace) -> None:
     given.arms = [f"ranker: {arm}" for arm in ("mean", "GOVERN lists, hard")]
     given.corrupted = ["none"]
     grid(given)
-
-
-def hybrid(given: argparse.Namespace) -> None:
-    """Dense search and BM25 in one vector."""
-    from potstill import pipeline
-    from potstill.recipe import load_recipe
-
-    path = Path(__file__).parents[1] / "recipes" / "govern-hybrid.yaml"
-    for collection in given.collections:
-        for seed in given.seeds:
-            run = given.work / "hybrid" / f"{collection}-{seed}"
-            if not (run / "evaluation.json").exists():
-                flags = {"collection": str(data() / collection), "teacher": teacher()}
-                settings = [f"training.seed={seed}", "evaluate.rerank=0"]
-                pipeline.distill(load_recipe(path, flags=flags, settings=settings), run, resume=run.exists())
-            found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-            kept, cost = found["retention"]["nDCG@10"], found["cost"]
-            share = cost["student"]["query_ms_p50"] / cost["teacher"]["query_ms_p50"]
-            arm = "hybrid on MiniLM's index"
-            values = {
-                "nDCG@10": {
-                    "value": found["systems"]["student"]["nDCG@10"],
-                    **found["intervals"]["student"]["nDCG@10"],
-                },
-                "MiniLM's nDCG@10": {"value": found["systems"]["teacher"]["nDCG@10"]},
-                "retention of nDCG@10": {name: kept[name] for name in ("value", "low", "high", "p")},
-                "share of MiniLM's query time": {"value": share},
-            }
-            cells = [
-                cell(
-                    collection, arm, seed, name, row["value"], low=row.get("low"), high=row.get("high"), p=row.get("p")
-                )
-                for name, row in values.items()
-            ]
-            Cells(str(given.results / "govern.json")).add(cells)
-            print(collection, seed, {name: round(row["value"], 4) for name, row in values.items()}, flush=True)
 
 
 if __name__ == "__main__":

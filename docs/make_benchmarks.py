@@ -352,7 +352,7 @@ dev); measured on the 243 test questions with a right answer. Machine: 2 cores o
 the last column: paired bootstrap over questions, each with its mean over the seeds.
 """
 GOVERN_HYBRID = """
-`POTSTILL_DATA=DIR python benchmarks/govern.py hybrid`: `recipes/govern-hybrid.yaml`, a static query encoder on MiniLM's
+`POTSTILL_DATA=DIR python benchmarks/govern_hybrid.py`: `recipes/govern-hybrid.yaml`, a static query encoder on MiniLM's
 unchanged index that learns the z-score sum of MiniLM (0.7) and BM25 (0.3) over all documents, from corpus sentences and
 the texts of real queries that are not evaluated. The sum itself, which searches twice, reaches 0.736 on SciFact and
 0.361 on NFCorpus. Kinds of queries and epochs were chosen on SciFact's training judgments; the test splits were looked

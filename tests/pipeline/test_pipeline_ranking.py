@@ -223,3 +223,26 @@ def test_the_doctor_knows_rankers(judged, reader, tiny_encoder, signals):
 
     assert "tiny, reads pairs of up to 64 tokens" in said(VOTE)
     assert "cannot learn match" in said({"family": "match", "form": "l2"})
+
+
+@pytest.mark.parametrize(
+    ("teacher", "scorer", "said"),
+    [
+        ("same", "same", "two systems are called same"),
+        (None, "vote", "name of an ensemble"),
+        (None, "student", "called"),
+    ],
+)
+def test_names_are_looked_at_before_work(tmp_path, judged, reader, tiny_encoder, signals, teacher, scorer, said):
+    terms = [{"family": "scores", "form": "kl", "teacher": scorer}]
+    scorers = [{"kind": "cross-encoder", "name": scorer, "model": str(reader)}]
+    with pytest.raises(InputError, match=said):
+        quick_run(
+            tmp_path / "run",
+            collection=judged,
+            teacher={"model": str(tiny_encoder), "name": teacher},
+            signals=signals,
+            student=STUDENT,
+            settings=["scorers=" + json.dumps(scorers), "objectives=" + json.dumps(terms)],
+        )
+    assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ..atomic import write_json
 from ..candidates import list_scores, told
@@ -72,6 +73,7 @@ class RankerRun(Run):
         say(f"teacher: {teacher.name}, {teacher.dimensions} dimensions")
         check_teacher(recipe, collection, teacher, self.split)
         panel = open_panel(recipe.scorers, collection)
+        comparison = self.comparison(teacher, panel)
         with record.timed("queries"):
             queries = self.queries(collection)
         with record.timed("student"):
@@ -105,7 +107,7 @@ class RankerRun(Run):
             self.tell(topic, said)
         self.write_student(ranker, teacher, collection)
         with record.timed("evaluation"):
-            found = self.ranked(collection, teacher, panel, documents)
+            found = self.ranked(collection, teacher, panel, documents, comparison)
         record.write()
         self.report()
         return found
@@ -222,8 +224,41 @@ class RankerRun(Run):
         )
         self.record.data["student"] |= {"parameters": count, "bytes": size}
 
+    def comparison(self, teacher: VectorTeacher, panel: Panel) -> EnsembleSpec:
+        """What the student will be compared with, and how; told before work where the names of systems will not do.
+
+        Raises:
+            InputError: two systems of one name, or one named as an ensemble is.
+        """
+        assert self.split is not None
+        recipe, spec = self.recipe, self.recipe.evaluate
+        judged = "judged" in recipe.candidates.sources or spec.candidates == "judged"
+        try:
+            return EnsembleSpec(
+                collection=recipe.collection,
+                split=self.split,
+                teachers=(
+                    MemberSpec(name=teacher.name, kind=OfVectors.kind),
+                    *(MemberSpec(name=name, kind=scorer.kind) for name, scorer in panel.scorers.items()),
+                ),
+                student=MemberSpec(name=STUDENT, kind="cross-encoder"),
+                candidates="judged" if judged else teacher.name,
+                depth=max(2, spec.rerank or spec.depth),
+                measures=spec.measures,
+                cost=spec.cost,
+                seed=recipe.training.seed,
+            )
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ").partition(":")[0]
+            raise InputError(said, where="scorers", fix="give a scorer, or the teacher, another `name`") from None
+
     def ranked(
-        self, collection: Collection, teacher: VectorTeacher, panel: Panel, documents: Vectors
+        self,
+        collection: Collection,
+        teacher: VectorTeacher,
+        panel: Panel,
+        documents: Vectors,
+        comparison: EnsembleSpec,
     ) -> dict[str, Any]:
         """Teachers, what they come to and the student on the judged split; writes `evaluation.json` and its companions.
 
@@ -237,23 +272,12 @@ class RankerRun(Run):
         members: list[Member] = [vectors, *(OfScores(name, scorer) for name, scorer in panel.scorers.items())]
         names = {each for term in recipe.objectives for each in heard_by(term)}
         heard = [member.name for member in members if (VECTORS if member is vectors else member.name) in names]
-        judged = "judged" in recipe.candidates.sources or spec.candidates == "judged"
-        settings = EnsembleSpec(
-            collection=recipe.collection,
-            split=self.split,
-            teachers=tuple(MemberSpec(name=member.name, kind=member.kind) for member in members),
-            candidates="judged" if judged else teacher.name,
-            depth=max(2, spec.rerank or spec.depth),
-            measures=spec.measures,
-            cost=spec.cost,
-            seed=recipe.training.seed,
-        )
         student = OfScores(
             STUDENT, open_scorer(ScorerSpec(kind="cross-encoder", name=STUDENT, model=str(self.run / STUDENT)))
         )
         grades = judgments_of(collection, self.split, answered=spec.answered)
         found, whole = measured(
-            settings, grades, members, student, self.signals, heard=heard or [member.name for member in members]
+            comparison, grades, members, student, self.signals, heard=heard or [member.name for member in members]
         )
         reference = whole["reference"]
         several = f"the mean of {len(heard)} teachers"

@@ -296,7 +296,7 @@ rounded to float16 for the journey. Then every arm trains that student for 2,170
 96 tokens, K = 2 pairs of layers read as means over tokens; the last weights search all documents on their own.
 Intervals over queries; pairs are tested with each query's mean over the seeds they have in common.
 
-**The layer rows have two seeds:** time on the card ran out in the third. Late interaction has no contrastive row of its
+**SciFact has one seed** (two arms a second): time on the card ran out. Late interaction has no contrastive row of its
 own, since that arm listens to no teacher. The cross-encoder's arms are restricted to each query's own four passages, as
 LEAD publishes it for that kind: four look-alikes teach nothing about the rest of the collection.
 """
@@ -390,7 +390,7 @@ def page() -> str:
         "\n".join(embeddistill("tests")),
         "## LEAD",
         LEAD.strip(),
-        "### The ladder: nDCG@10 on NFCorpus's test split",
+        "### The ladder: nDCG@10 on the test splits",
         "\n".join(lead("ladder")),
         "### The teachers",
         "\n".join(lead("teachers")),

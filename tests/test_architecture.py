@@ -17,10 +17,10 @@ LINES = 400
 # From the top down, as in docs/architecture.md; a room imports only rooms below it, and leaves.
 ROOMS = (
     {"cli"},
-    {"cli_teach"},
+    {"cli_teach", "cli_export", "cli_index", "cli_serve", "cli_compare"},
     {"api"},
     {"pipeline"},
-    {"report"},
+    {"report", "export", "serving", "index", "interop"},
     {"teaching"},
     {"training"},
     {"evaluation"},

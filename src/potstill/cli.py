@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from . import cli_compare, cli_export, cli_index, cli_serve
 from .cli_teach import teach_app
 from .errors import InputError, Interrupted, MissingExtra, PotstillError
 from .version import __version__
@@ -26,6 +27,8 @@ app = typer.Typer(
 signals_app = typer.Typer(help="The store of teacher signals.", no_args_is_help=True)
 app.add_typer(signals_app, name="signals")
 app.add_typer(teach_app, name="teach")
+for _commands in (cli_export, cli_index, cli_serve, cli_compare):
+    _commands.register(app)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)]
 Signals = Annotated[

@@ -1,0 +1,1 @@
+"""Students and objectives inside other people's tools."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,16 @@ def serve(
     name: Annotated[
         str | None, typer.Option("--name", help="What clients call it; default: the folder's name.")
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show the page that compares a run with its teacher, at /.")
+    ] = False,
+    against: Annotated[
+        list[str] | None, typer.Option("--with", metavar="RUN", help="A further run on that page; may be repeated.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", help="Where that run's collection lies now.")
+    ] = None,
+    signals: Annotated[Path | None, typer.Option("--signals", help="Folder of the signal store.")] = None,
     documents: Annotated[
         bool, typer.Option("--documents", help="Open the document tower too; it may be the teacher.")
     ] = False,
@@ -55,6 +66,15 @@ def serve(
         say(f"warning: {host} can be reached by others and no API key is set: set {api_key_env}")
     settings = ServeSettings(max_body, max_texts, max_batch_texts, max_batch_tokens, max_concurrency, timeout, key)
     served = open_served(student, name, documents=documents)
+    routers = []
+    if against and not compare:
+        raise InputError("it is for the page alone", where="--with", fix="add --compare")
+    if compare:
+        from .pipeline.side_by_side import open_sides
+        from .serving.compare import router
+
+        runs = [Path(run) for run in (student, *(against or ()))]
+        routers.append(router(open_sides(runs, collection=collection, signals=signals)))
     width = getattr(served, "dimensions", None)
     say(f"student: {served.name}, {f'{width} dimensions' if width else 'a ranker'}")
-    run_service(create_app(served, settings), host, port, timeout)
+    run_service(create_app(served, settings, routers), host, port, timeout)

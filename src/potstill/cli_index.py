@@ -156,7 +156,7 @@ def check(
         out=out,
     )
     _say(check_table(found))
-    if not found["probe"]["compatible"]:
+    if not found["compatible"]:
         raise typer.Exit(1)
 
 

@@ -56,6 +56,7 @@ class FaissIndex:
     ) -> None:
         faiss = require_faiss()
         self.native, self.ids, self.path, self._whole = native, ids, path, whole
+        self.owner = native
         self.kind, self.about, self.dimensions = kind or type(native).__name__, about or {}, int(native.d)
         said: IndexMetric = "dot" if native.metric_type == faiss.METRIC_INNER_PRODUCT else "l2"
         self.metric: IndexMetric = metric or said
@@ -126,12 +127,14 @@ def open_faiss(path: Path, ids: Sequence[str] | None, metric: IndexMetric | None
             where=str(path),
             fix="give a file that faiss.write_index wrote",
         ) from None
+    owner = native
     if hasattr(native, "id_map"):
         own = [str(number) for number in faiss.vector_to_array(native.id_map).tolist()]
         native, ids = faiss.downcast_index(native.index), ids or own
     if ids is None:
         raise InputError("the index has no ids", where=str(path), fix="name a file of ids, one a line, with --ids")
     found = FaissIndex(native, ids, path)
+    found.owner = owner  # the map around an index frees it when it goes
     if metric is not None and metric != found.metric and not (metric == "cosine" and found.metric == "dot"):
         raise InputError(
             f"the index compares by {found.metric}, not by {metric}", where=str(path), fix="leave --metric out"

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, dict[str, int | str | None]] = {
 }
 _LANCE = ("none", "ivf-flat", "ivf-pq")
 _PER_LIST = 39  # vectors that faiss wants a list, to place its centre by
+_PER_LIST_OF_LANCE = 256  # with fewer, LanceDB makes fewer lists
 _PER_PART = 8  # numbers that one byte of a product quantiser stands for, at the least
 
 
@@ -44,12 +45,17 @@ def settled(
             raise InputError(f"{kind} has no setting {name!r}", where="--set", fix=there)
         if value not in ("", None):
             values[name] = _value(name, value)
+    if values.get("index") == "none":
+        if values != DEFAULTS[kind]:
+            raise InputError(
+                "a table without an index has no lists", where="--set", fix="add index=ivf-flat or index=ivf-pq"
+            )
+        return {"index": "none"}
     if "nlist" in values:
-        parted = values.get("index", "ivf-pq") != "none"
-        values["nlist"] = values["nlist"] or max(1, min(round(4 * count**0.5), count // _PER_LIST))
+        enough = _PER_LIST_OF_LANCE if kind == "lancedb" else _PER_LIST
+        values["nlist"] = values["nlist"] or max(1, min(round(4 * count**0.5), count // enough))
         values["m_pq"] = values["m_pq"] or _parts(dimensions)
-        if parted:
-            _check(values, count, dimensions)
+        _check(values, count, dimensions)
     return values
 
 

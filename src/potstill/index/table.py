@@ -29,6 +29,8 @@ def check_table(found: dict[str, Any]) -> str:
     lines += [f"         {problem}" for problem in probe["problems"]]
     if found["student"] is not None:
         lines += ["", *_student(found["student"], index, found["k"])]
+        if found["student"]["problem"]:
+            lines.append(f"verdict  INCOMPATIBLE: {found['student']['problem']}")
     return "\n".join(lines)
 
 
@@ -45,11 +47,11 @@ def _student(student: dict[str, Any], index: dict[str, Any], k: int) -> list[str
     else:
         name = index["effort_name"]
         lines.append(f"recall@{k} of the index against exact search with the same vectors:")
-        lines.append(f"{name:>10}  {'teacher':<25}{'student':<25}student - teacher")
+        lines.append(f"{name:>10}  {'teacher':<27}{'student':<27}student - teacher")
         for rung in student["rungs"]:
             mark = " *" if rung["effort"] == index["effort"] else "  "
             lines.append(
-                f"{rung['effort']:>8,}{mark}  {_interval(rung['teacher']):<25}{_interval(rung['student']):<25}"
+                f"{rung['effort']:>8,}{mark}  {_interval(rung['teacher']):<27}{_interval(rung['student']):<27}"
                 f"{_interval(rung['difference'], '+')}"
             )
         lines.append(f"         * {name} unless told otherwise")

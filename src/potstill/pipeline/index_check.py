@@ -23,6 +23,8 @@ from .vectors import query_vectors
 
 _BATCH = 32
 _MEASURE = "nDCG@{k}"
+_STRANGER = 0.05  # overlap of rankings below which a student is of another space
+_MANY = 20  # documents for each that is ranked: with fewer, chance alone makes rankings overlap
 
 
 def check(
@@ -59,8 +61,8 @@ def check(
         out: JSON file to write.
 
     Returns:
-        `index`, `teacher`, `probe` (whose `compatible` is the verdict), and, where there is a student and no problem,
-        `student` with `overlap`, `rungs`, `extra` and, with judgments, `measures`.
+        `compatible`, the verdict; `index`, `teacher`, `probe`; and, where there is a student and the probe has found no
+        problem, `student` with `overlap`, `rungs`, `extra`, `problem` and, with judgments, `measures`.
 
     Raises:
         InputError: what is asked for cannot be opened, or there are no queries to compare a student by.
@@ -89,6 +91,7 @@ def check(
             "settings": opened.about.get("settings", {}),
         },
         "teacher": {"name": model.name, "metric": model.metric, "dimensions": model.dimensions},
+        "compatible": found.compatible,
         "probe": found.as_json(),
         "k": k,
         "student": None,
@@ -97,6 +100,7 @@ def check(
         first = query_vectors(model, list(asked.values()), signals, "teacher: queries", list(asked)).all()
         second = pupil.encode_queries(list(asked.values()))
         result["student"] = {"name": student, **_compared(opened, first, second, list(asked), judged, k, seed)}
+        result["compatible"] = result["student"]["problem"] is None
     if out is not None:
         write_json(out, result)
     return result
@@ -182,9 +186,14 @@ def _compared(
     exact = exact_ranking(index, teacher, k), exact_ranking(index, student, k)
     rungs = climb(index, teacher, student, exact, k, seed)
     extra = extra_effort(index, student, exact[1], rungs, k)
+    shared = mean_interval(overlap(exact[0], exact[1], k), seed=seed)
+    stranger = shared.value < _STRANGER and len(index) >= _MANY * k
     result: dict[str, Any] = {
         "queries": len(names),
-        "overlap": mean_interval(overlap(exact[0], exact[1], k), seed=seed).as_json(),
+        "overlap": shared.as_json(),
+        "problem": f"the student is of another space: its rankings and the teacher's share {shared.value:.1%}"
+        if stranger
+        else None,
         "rungs": [rung.as_json() for rung in rungs],
         "extra": None if extra is None else asdict(extra),
         "measures": None,

@@ -218,3 +218,48 @@ def test_queries_that_cannot_be_read(home, tmp_path, capsys, name, text, said):
     arguments = ["--index", str(home / "exact"), "--student", str(home / "student"), "--queries", str(tmp_path / name)]
     assert run(["index", "search", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_rankings_are_tables_on_a_terminal(home, capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    student = ["--index", str(home / "exact"), "--student", str(home / "student")]
+    assert run(["index", "search", *student, "--query", "barley [bold]mash", "-k", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "barley [bold]mash" in told
+    assert "score" in told
+
+
+def test_a_lossy_file_is_compared_loosely(home, tmp_path, capsys):
+    made = ["index", "build", "--vectors", str(home / "exact"), "--kind", "faiss-ivfpq", "--set", "m_pq=8"]
+    assert run([*made, "--out", str(tmp_path / "pq")]) == 0
+    ids = ["--ids", str(as_files(home, tmp_path).parent / "ids.txt")]
+    capsys.readouterr()
+    assert check(home, tmp_path / "pq" / "index.faiss", *ids) == 0
+    assert "compared loosely" in capsys.readouterr().out
+    assert check(home, tmp_path / "pq" / "index.faiss", *ids, teacher="other") == 1
+    # What is kept beside the quantised vectors is exact, and so is its comparison.
+    assert check(home, tmp_path / "pq") == 0
+    assert "compared loosely" not in capsys.readouterr().out.rpartition("index    ")[2]
+    file = tmp_path / "pq" / "index.faiss"
+    assert run(["index", "build", "--vectors", str(file), *ids, "--kind", "exact", "--out", str(tmp_path / "x")]) == 0
+    assert "gives back approximations" in capsys.readouterr().err
+    assert json.loads((tmp_path / "x" / "index.json").read_text())["vectors"]["lossy"] is True
+
+
+@pytest.mark.heavy
+def test_a_student_with_an_index_head_fits_its_own_index(home, tmp_path, capsys):
+    from potstill.pipeline import distill
+    from potstill.recipe import load_recipe
+
+    settings = ["index.width=8", "index.updates=20", "index.batch=16", "queries.cap=80", "training.epochs=1"]
+    flags = {"collection": str(home / "docs"), "teacher": str(home / "teacher"), "student": "static"}
+    recipe = load_recipe(None, flags=flags, settings=[*settings, "evaluate.cost=false", "evaluate.measures=[R@100]"])
+    distill(recipe, tmp_path / "run", signals=home / "signals")
+    student = ["--student", str(tmp_path / "run")]
+    capsys.readouterr()
+    assert check(home, tmp_path / "run" / "index" / "vectors.npy", *student) == 0
+    assert "through the student's head: 8 numbers" in capsys.readouterr().out
+    assert check(home, home / "exact", *student) == 1
+    assert "the index holds vectors of 32 numbers, the teacher gives 8" in capsys.readouterr().out

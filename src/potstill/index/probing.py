@@ -84,7 +84,11 @@ def probe(index: Index, rows: np.ndarray, encoded: np.ndarray, metric: str) -> P
         problems.append(_stranger(cosines, agree, misplaced, len(rows)))
     else:
         problems += _comparisons(index, lengths, anew, metric)
-    notes = ["the vectors are what a lossy index gives back: they are compared loosely"] if index.lossy else []
+    notes = (
+        ["the vectors are what a lossy index gives back: they are compared loosely, and recall is of them"]
+        if index.lossy
+        else []
+    )
     return Probe(
         len(rows),
         float(cosines.mean()),

@@ -73,6 +73,7 @@ def check(
         )
     pupil = load(student) if student is not None else None
     model = with_head(open_teacher(teacher), pupil.index_head if pupil else None)
+    seen = f"{model.name}, through the student's head" if pupil and pupil.index_head is not None else model.name
     opened = open_index(index, ids=ids, metric=metric, fallback=model.metric)
     documents = open_collection(collection) if collection is not None else None
     asked, judged = _asked(documents, queries, split) if pupil else ({}, None)
@@ -90,7 +91,7 @@ def check(
             "effort": opened.effort,
             "settings": opened.about.get("settings", {}),
         },
-        "teacher": {"name": model.name, "metric": model.metric, "dimensions": model.dimensions},
+        "teacher": {"name": seen, "metric": model.metric, "dimensions": model.dimensions},
         "compatible": found.compatible,
         "probe": found.as_json(),
         "k": k,

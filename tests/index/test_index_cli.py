@@ -13,6 +13,9 @@ from potstill.cli import run
 from potstill.evaluation import read_run
 from potstill.index import open_index
 
+pytest.importorskip("faiss", reason="faiss-cpu is not installed")
+pytest.importorskip("lancedb", reason="lancedb is not installed")
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):

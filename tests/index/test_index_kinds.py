@@ -14,6 +14,9 @@ from potstill.index import KINDS, build_index, exact_ranking, open_index, recall
 from potstill.index.files import read_ids, write_ids
 from potstill.index.index import held_rows, unit
 
+pytest.importorskip("faiss", reason="faiss-cpu is not installed")
+pytest.importorskip("lancedb", reason="lancedb is not installed")
+
 
 @pytest.mark.parametrize("metric", ["dot", "cosine", "l2"])
 def test_exact_search_is_brute_force(built, vectors, asked, best, metric):

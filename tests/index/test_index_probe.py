@@ -12,6 +12,9 @@ from potstill.index import ExactIndex, climb, exact_ranking, extra_effort, ladde
 from potstill.index.index import held_rows, unit
 from potstill.index.probing import missing
 
+pytest.importorskip("faiss", reason="faiss-cpu is not installed")
+pytest.importorskip("lancedb", reason="lancedb is not installed")
+
 SAMPLE = np.arange(0, 600, 10)
 
 

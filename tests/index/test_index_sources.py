@@ -176,3 +176,34 @@ def test_one_index_becomes_another(tmp_path, built, vectors, ids, kind):
     assert list(made.ids) == ids
     assert np.array_equal(all_of(made), vectors)
     assert np.array_equal(all_of(made), held_rows(vectors).gather(np.arange(600)))
+
+
+def test_an_index_that_gives_nothing_back_is_told(tmp_path, vectors):
+    native = faiss.IndexIDMap(faiss.index_factory(16, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT))
+    native.train(vectors)
+    native.add_with_ids(vectors, np.arange(600))
+    assert np.array_equal(all_of(open_index(write_faiss(tmp_path / "a.faiss", native, names=None))), vectors)
+    inner = faiss.index_factory(16, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
+    inner.train(vectors)
+    inner.add_with_ids(vectors, np.arange(600) * 2)  # numbers that are no rows
+    with pytest.raises(InputError, match="faiss cannot give the vectors of a IndexIVFFlat back"):
+        open_index(write_faiss(tmp_path / "b.faiss", inner))
+    coded = faiss.IndexLSH(16, 32)
+    coded.add(vectors)
+    index = open_index(write_faiss(tmp_path / "c.faiss", coded))
+    assert index.lossy
+
+
+def test_an_index_is_opened_and_searched_without_torch(built):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['sentence_transformers'] = None\n"
+        "import numpy as np; from potstill.index import open_index\n"
+        f"print(open_index({str(built('faiss-hnsw'))!r}).search(np.ones((1, 16), dtype=np.float32), 1).rows[0, 0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    query = np.ones((1, 16), dtype=np.float32)
+    assert int(done.stdout) == open_index(built("faiss-hnsw")).search(query, 1).rows[0, 0]

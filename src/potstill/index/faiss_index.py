@@ -86,18 +86,20 @@ class FaissIndex:
         Raises:
             InputError: this index cannot give its vectors back.
         """
-        if self._whole is None:
-            try:
-                if self._lists is not None:
-                    self._lists.make_direct_map()
-                self._whole = np.asarray(self.native.reconstruct_n(0, self.native.ntotal), dtype=np.float32)
-            except RuntimeError as error:
-                raise InputError(
-                    f"faiss cannot give the vectors of a {self.kind} back: {str(error).splitlines()[-1]}",
-                    where=str(self.path),
-                    fix="give the vectors as .npy or Parquet instead",
-                ) from None
-        return held_rows(self._whole)
+        if self._whole is not None:
+            return held_rows(self._whole)
+        table = _GivenBack(self.native)
+        try:
+            if self._lists is not None:
+                self._lists.make_direct_map()
+            table.gather(np.arange(min(1, len(self))))
+        except RuntimeError as error:
+            raise InputError(
+                f"faiss cannot give the vectors of a {self.kind} back: {str(error).splitlines()[-1]}",
+                where=str(self.path),
+                fix="give the vectors as .npy or Parquet instead",
+            ) from None
+        return Rows(table, np.arange(len(self)))
 
     def search(self, queries: np.ndarray, k: int, effort: int | None = None) -> Ranking:
         """The about `k` best; faiss looks at `max(efSearch, k)` in a graph."""
@@ -109,6 +111,17 @@ class FaissIndex:
             self.native.hnsw.efSearch = chosen
         scores, rows = self.native.search(queries, min(k, max(1, len(self))))
         return ranked(rows, -scores if self._distances else scores, k, len(self))
+
+
+class _GivenBack:
+    """Vectors that faiss gives back when they are asked for."""
+
+    def __init__(self, native: Any) -> None:
+        self.native = native
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """(n, d) float32 of these rows."""
+        return np.asarray(self.native.reconstruct_batch(np.asarray(rows, dtype=np.int64)), dtype=np.float32)
 
 
 def open_faiss(path: Path, ids: Sequence[str] | None, metric: IndexMetric | None) -> FaissIndex:
@@ -140,6 +153,8 @@ def open_faiss(path: Path, ids: Sequence[str] | None, metric: IndexMetric | None
             f"the index compares by {found.metric}, not by {metric}", where=str(path), fix="leave --metric out"
         )
     found.metric = metric or found.metric
+    if found.effort_name == "nprobe":
+        found.vectors()  # lists may hold numbers that are no rows, and then nothing found would be what it says
     return found
 
 

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..evaluation import Ranking, mean_interval, measure, overlap
 from ..index import Index, IndexMetric, Probe, climb, exact_ranking, extra_effort, open_index, probe
 from ..index.probing import missing
+from ..progress import warn
 from ..recipe import TeacherSpec
 from ..students import Student, load
 from ..teachers import VectorTeacher, open_teacher
@@ -123,6 +124,8 @@ def _asked(
         return dict(documents.queries), None
     judged = documents.qrels(split or "test")
     known = {query: grades for query, grades in judged.items() if query in documents.queries}
+    if len(known) < len(judged):
+        warn(f"{len(judged) - len(known):,} of {len(judged):,} judged queries have no text and are left out")
     return {query: documents.queries[query] for query in known}, known
 
 

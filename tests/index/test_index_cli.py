@@ -194,6 +194,7 @@ def test_search_prints_and_writes_rankings(home, tmp_path, capsys):
         (["search", "--index", "I", "--student", "N", "--query", "a"], "have 16 numbers, those of the index 32"),
         (["search", "--index", "C", "--student", "T", "--query", "a"], "there is no index here"),
         (["check", "--index", "I", "--teacher", "T", "--student", "T"], "there are no queries to compare"),
+        (["check", "--index", "I", "--teacher", "T", "--ids", "C"], "this index has ids of its own"),
         (["check", "--index", "I", "--teacher", "T", "--set", "m=1"], "is no key below teacher"),
         (["check", "--index", "I", "--teacher", "T", "--out", "C"], "this is no place for a file"),
         (["check", "--index", "I", "--teacher", "T", "--collection", "C", "--student", "T", "--split", "dev"], "dev"),
@@ -251,7 +252,6 @@ def test_a_lossy_file_is_compared_loosely(home, tmp_path, capsys):
     assert json.loads((tmp_path / "x" / "index.json").read_text())["vectors"]["lossy"] is True
 
 
-@pytest.mark.heavy
 def test_a_student_with_an_index_head_fits_its_own_index(home, tmp_path, capsys):
     from potstill.pipeline import distill
     from potstill.recipe import load_recipe
@@ -266,3 +266,15 @@ def test_a_student_with_an_index_head_fits_its_own_index(home, tmp_path, capsys)
     assert "through the student's head: 8 numbers" in capsys.readouterr().out
     assert check(home, home / "exact", *student) == 1
     assert "the index holds vectors of 32 numbers, the teacher gives 8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(["--set", "nlist=0"], "no whole number"), (["--set", "m_pq=5"], "m_pq=5 does not divide")],
+)
+def test_wrong_settings_are_told_before_anything_is_encoded(home, tmp_path, capsys, more, said):
+    arguments = build(home, "faiss-ivfpq", "other")
+    arguments[arguments.index("--signals") + 1] = str(tmp_path / "signals")
+    assert run([*arguments, "--out", str(tmp_path / "i"), *more]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """The user's own index: build one, open one, search it, and check that a student fits it."""
 
-from .building import build_index
+from .building import build_index, check_plan
 from .exact import ExactIndex, exact_ranking
 from .index import KINDS, Index, IndexMetric
 from .measuring import Extra, Rung, climb, extra_effort, ladder, recall
@@ -17,6 +17,7 @@ __all__ = [
     "Probe",
     "Rung",
     "build_index",
+    "check_plan",
     "climb",
     "exact_ranking",
     "extra_effort",

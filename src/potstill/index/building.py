@@ -51,18 +51,9 @@ def build_index(
         InputError: ids repeated or of another number, vectors that are not finite, wrong settings, a folder in use.
         MissingExtra: faiss or LanceDB is not installed.
     """
-    if out.exists() and not (out / ABOUT).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("this is there already, and no index", where=str(out), fix="give another --out")
     check_ids(ids, len(vectors), str(out))
-    if metric not in ("dot", "cosine", "l2"):
-        raise InputError(f"there is no metric {metric!r}", where="--metric", fix="choose dot, cosine or l2")
     dimensions = int(vectors.gather(np.arange(1)).shape[1])
-    values = settled(kind, settings, len(ids), dimensions)
-    versions = {"potstill": __version__}
-    if kind.startswith("faiss"):
-        versions["faiss"] = require_faiss().__version__
-    elif kind == "lancedb":
-        versions["lancedb"] = require_lancedb().__version__
+    values, versions = check_plan(out, kind, metric, settings, len(ids), dimensions)
     with replacing_folder(out) as folder:
         held = np.lib.format.open_memmap(folder / VECTORS, mode="w+", dtype=np.float32, shape=(len(ids), dimensions))
         zeros, start = 0, 0
@@ -96,6 +87,33 @@ def build_index(
         }
         write_json(folder / ABOUT, record)
     return record
+
+
+def check_plan(
+    out: Path,
+    kind: str,
+    metric: str,
+    settings: Sequence[str] | Mapping[str, Any],
+    count: int,
+    dimensions: int,
+) -> tuple[dict[str, int | str | None], dict[str, str]]:
+    """All that can be known before there are vectors: the settings in full, and the versions that build the index.
+
+    Raises:
+        InputError: wrong settings, or a folder in use.
+        MissingExtra: faiss or LanceDB is not installed.
+    """
+    if out.exists() and not (out / ABOUT).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("this is there already, and no index", where=str(out), fix="give another --out")
+    if metric not in ("dot", "cosine", "l2"):
+        raise InputError(f"there is no metric {metric!r}", where="--metric", fix="choose dot, cosine or l2")
+    values = settled(kind, settings, count, dimensions)
+    versions = {"potstill": __version__}
+    if kind.startswith("faiss"):
+        versions["faiss"] = require_faiss().__version__
+    elif kind == "lancedb":
+        versions["lancedb"] = require_lancedb().__version__
+    return values, versions
 
 
 def check_ids(ids: Sequence[str], vectors: int, where: str) -> None:

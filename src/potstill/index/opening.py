@@ -45,6 +45,9 @@ def open_index(
         MissingExtra: faiss or LanceDB is not installed.
     """
     path = Path(path).expanduser()
+    own = (path / ABOUT).is_file() or _is_table(path)
+    if own and ids is not None:
+        raise InputError("this index has ids of its own", where=str(ids), fix="leave the ids out")
     if (path / ABOUT).is_file():
         index = _built(path, verify)
         if metric is not None and metric != index.metric:
@@ -53,7 +56,7 @@ def open_index(
             )
     elif path.suffix in _FILES:
         index = _file(path, None if ids is None else Path(ids), metric or fallback)
-    elif path.suffix == ".lance" or (path.parent / f"{path.name}.lance").is_dir():
+    elif _is_table(path):
         index = _table(path, metric, fallback)
     elif path.is_file():
         index = open_faiss(path, _ids_of(path, ids), metric)
@@ -98,6 +101,10 @@ def _table(path: Path, metric: IndexMetric | None, fallback: IndexMetric | None)
         lengths = np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in index.vectors()] or [np.ones(1)])
         index.metric = _known(fallback, bool((np.abs(lengths - 1) < _UNIT).all()), path)
     return index
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix == ".lance" or (path.parent / f"{path.name}.lance").is_dir()
 
 
 def _known(metric: IndexMetric | None, unit: bool, path: Path) -> IndexMetric:

@@ -11,7 +11,7 @@ from ..collection import Collection, open_collection
 from ..collection.lines import read_lines
 from ..errors import InputError
 from ..evaluation import Rows, write_run
-from ..index import Index, IndexMetric, build_index, open_index
+from ..index import Index, IndexMetric, build_index, check_plan, open_index
 from ..progress import say, warn
 from ..recipe import TeacherSpec
 from ..students import load
@@ -75,6 +75,7 @@ def build(
     if opened is None or teacher is None:
         raise InputError("there are no documents to encode", where="--collection", fix="give --collection C")
     model = open_teacher(teacher)
+    check_plan(out, kind, metric or model.metric, settings, opened.document_count, model.dimensions)
     found = document_vectors(model, opened, signals)
     if found.texts_cut:
         say(f"the teacher cut {found.texts_cut:,} of {len(found):,} documents at its maximum length")

@@ -77,6 +77,8 @@ def outcome(found: dict[str, Any]) -> str:
     if not kept:
         return f"overlap@10 with the teacher {found['agreement']['overlap@10']['value']:.4f}"
     name, value = next(iter(kept.items()))
+    if value["value"] is None:  # a teacher that finds nothing
+        return f"{name} {found['systems']['student'][name]:.4f}, no retention: the teacher's is 0"
     return (
         f"{name} {found['systems']['student'][name]:.4f}, retention {value['value']:.4f} "
         f"({value['low']:.4f} to {value['high']:.4f})"

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
+from fastapi import FastAPI, Request, Response
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 RESULTS = Path(__file__).parent / "results" / "serving.json"
@@ -69,9 +71,6 @@ def serve(kind: str, path: str, port: int) -> None:
     if kind == "student":
         run_service(create_app(open_served(path)), "127.0.0.1", port, 30)
         return
-    import orjson
-    from fastapi import FastAPI, Request, Response
-
     app = FastAPI()
     if kind == "noop":
         vector = np.random.default_rng(0).standard_normal(384).astype(np.float32)
@@ -143,10 +142,12 @@ class Line:
         self.port = port
 
     async def open(self) -> Line:
+        """Connect."""
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
         return self
 
     async def ask(self, request: bytes) -> bool:
+        """Send one request and read its answer."""
         self.writer.write(request)
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])

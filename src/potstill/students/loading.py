@@ -79,7 +79,8 @@ def load(path: str | Path, *, trust_remote_code: bool = False) -> Student:
         raise InputError(
             "this student reads pairs of texts and gives scores, not vectors",
             where=str(folder),
-            fix="open it with sentence_transformers.CrossEncoder, or measure it with `potstill ensemble --student`",
+            fix="open it with sentence_transformers.CrossEncoder (an export: potstill.students.onnx.OnnxRanker), or"
+            " measure it with `potstill ensemble --student`",
         )
     if not folder.is_dir():
         try:
@@ -87,7 +88,7 @@ def load(path: str | Path, *, trust_remote_code: bool = False) -> Student:
         except MissingExtra:  # it might be a model's id, but more often a path is mistyped
             fix = 'check the path; for a model id: pip install "potstill[train]"'
             raise InputError("there is no such folder", where=str(path), fix=fix) from None
-    if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+    if not any((folder / file).is_file() for file in ("modules.json", "config.json", "model.onnx")):
         raise InputError(
             "the folder holds no student and no model",
             where=str(path),
@@ -128,12 +129,13 @@ def _head(folder: Path, note: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def _separate(folder: Path) -> Encoder:
-    beside = folder.parent / STUDENT_DOCUMENTS
-    if not (beside / "modules.json").is_file():
+    exported = (folder / "model.onnx").is_file()
+    beside = folder.with_name(f"{folder.resolve().name}-documents") if exported else folder.parent / STUDENT_DOCUMENTS
+    if not (beside / ("model.onnx" if exported else "modules.json")).is_file():
         raise InputError(
             "this student has a document tower of its own, and it is not there",
             where=str(beside),
-            fix="put the run's student-documents/ beside the student's folder",
+            fix=f"put the {'export' if exported else 'run'}'s {beside.name}/ beside the student's folder",
         )
     return load_encoder(beside, "document")
 

@@ -140,6 +140,18 @@ def test_documents_of_an_asymmetric_export_are_the_teachers(student, tmp_path, t
     np.testing.assert_allclose(potstill.load(tmp_path / "out").encode_documents(TEXTS[:3]), expected, atol=3e-6)
 
 
+def test_documents_of_a_cut_export_are_cut_too(student, tmp_path, tiny_encoder):
+    from potstill.export.static_int8 import export_static
+
+    export(student("static"), tmp_path / "out", dimensions=12)
+    export_static(student_folder(student("static")), tmp_path / "small", dimensions=12)
+    expected = potstill.load(tiny_encoder).encode_documents(TEXTS[:3])[:, :12]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    for folder in ("out", "small"):
+        documents = potstill.load(tmp_path / folder).encode_documents(TEXTS[:3])
+        np.testing.assert_allclose(documents, expected, atol=3e-6)
+
+
 def test_a_ranker_gives_scores(ranker, tmp_path):
     found = export(ranker, tmp_path / "out")
     assert found.checked.score_difference < 1e-4

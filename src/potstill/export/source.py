@@ -58,6 +58,12 @@ class Source:
     index_head: Path | None = None
     roles: tuple[Role, ...] = ("query",)
 
+    def cut(self, dimensions: int) -> dict[str, Any]:
+        """What a note says of vectors that are cut there; {} where they are whole."""
+        if self.pairs or dimensions == self.width:
+            return {}
+        return {"cut": {"from": self.width, "normalize": self.normalize}}
+
     @property
     def pairs(self) -> bool:
         """Whether it reads pairs and gives scores."""

@@ -90,7 +90,7 @@ def _write(source: Source, folder: Path, width: int) -> None:
         shutil.copyfile(source.index_head, target)
     numbers = stored(folder)
     same = {"dimensions": width, "parameters": numbers.parameters, "bytes": numbers.bytes}
-    _json(folder / NOTE, {**source.note, **same, "export": "static", "precision": "int8"})
+    _json(folder / NOTE, {**source.note, **same, **source.cut(width), "export": "static", "precision": "int8"})
     (folder / "README.md").write_text(_README, encoding="utf-8")
 
 

@@ -163,7 +163,7 @@ def _note(source: Source, precision: str, dimensions: int, size: int) -> dict[st
         "special_tokens": source.special,
     }
     same = {"dimensions": said["dimensions"], "parameters": source.parameters, "bytes": size, "version": __version__}
-    return {**source.note, **same, "export": "onnx", "onnx": said}
+    return {**source.note, **same, **source.cut(dimensions), "export": "onnx", "onnx": said}
 
 
 def _readme(source: Source, note: dict[str, Any]) -> str:

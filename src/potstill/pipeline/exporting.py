@@ -20,6 +20,7 @@ from ..export.static_int8 import export_static
 from ..progress import say, warn
 from ..recipe import EvaluateSpec, TeacherSpec
 from ..students import Student, load, read_note
+from ..students.loading import cut_vectors
 from ..teachers import open_teacher
 from ..teachers.compressed import CompressedTeacher, with_head
 from .assess import Assessment
@@ -217,8 +218,8 @@ def _retention(
     rows = []
     for student in students:
         seen = index
-        if student.dimensions < index.dimensions and not own:
-            seen = _Cut(index, student.dimensions, normalize=bool(student.note.get("onnx", {}).get("normalize", True)))
+        if student.note.get("cut") and not own:
+            seen = _Cut(index, student.dimensions, normalize=bool(student.note["cut"]["normalize"]))
         assessment = Assessment(how, collection, model, documents, signals, index=None if seen is documents else seen)
         found = assessment.of(student, own_documents=own, split=split, held_out=None)
         kept = found["retention"][MEASURE]
@@ -241,8 +242,4 @@ class _Cut:
 
     def all(self) -> np.ndarray:
         """The first dimensions of all vectors, of unit length again where the student's are."""
-        cut = np.ascontiguousarray(self.vectors.all()[:, : self.dimensions])
-        if self.normalize:
-            lengths = np.linalg.norm(cut, axis=1, keepdims=True)
-            np.divide(cut, lengths, out=cut, where=lengths > 0)
-        return cut
+        return cut_vectors(self.vectors.all(), self.dimensions, normalize=self.normalize)

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..recipe import Role
 from .saving import read_note, stored
+from .tokens import check_texts as check_texts
 from .tokens import encode_texts
 
 _TEXTS_PER_CALL = 1024
@@ -221,12 +222,6 @@ def load_encoder(path: str | Path, role: Role = "query") -> Encoder:
     if folder.is_dir() and any(folder.rglob("*.safetensors")):
         encoder.parameters, encoder.bytes = stored(folder)
     return encoder
-
-
-def check_texts(texts: Any) -> None:
-    """Refuse one bare string: it would be read as a list of its characters."""
-    if isinstance(texts, str):
-        raise InputError("encode takes a list of texts, not one string", fix="write encode([text])")
 
 
 def _modules(path: Path) -> list[dict[str, str]]:

@@ -170,13 +170,36 @@ def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool
             where=error.where or str(folder),
             fix=remedy,
         ) from None
-    if encoder.dimensions != dimensions:
+    cut = note.get("cut")  # of an export whose vectors are shorter than the teacher's
+    expected = int(cut["from"]) if cut else dimensions
+    if encoder.dimensions != expected:
         raise InputError(
-            f"the teacher gives {encoder.dimensions} numbers a text and the student {dimensions}",
+            f"the teacher gives {encoder.dimensions} numbers a text and the student {expected}",
             where=str(folder),
             fix="load the teacher that the student was distilled from",
         )
-    return encoder
+    return CutEncoder(encoder, dimensions, normalize=bool(cut["normalize"])) if cut else encoder
+
+
+class CutEncoder:
+    """The first dimensions of what an encoder gives, of unit length again where `normalize` says so."""
+
+    def __init__(self, encoder: Encoder, dimensions: int, *, normalize: bool) -> None:
+        self.encoder, self.dimensions, self.normalize = encoder, dimensions, normalize
+        self.parameters, self.bytes = encoder.parameters, encoder.bytes
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts, float32 `(n, dimensions)`."""
+        return cut_vectors(self.encoder.encode(texts), self.dimensions, normalize=self.normalize)
+
+
+def cut_vectors(vectors: np.ndarray, dimensions: int, *, normalize: bool) -> np.ndarray:
+    """The first `dimensions` of vectors `(n, d)`, a copy, of unit length where `normalize` says so."""
+    cut: np.ndarray = np.array(vectors[:, :dimensions], dtype=np.float32, order="C")
+    if normalize:
+        lengths = np.linalg.norm(cut, axis=1, keepdims=True)
+        np.divide(cut, lengths, out=cut, where=lengths > 0)
+    return cut
 
 
 class TeacherEncoder:

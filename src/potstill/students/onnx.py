@@ -10,9 +10,8 @@ import numpy as np
 
 from ..errors import InputError, MissingExtra
 from ..recipe import Role
-from .encoder import check_texts
 from .saving import read_note
-from .tokens import encode_texts
+from .tokens import check_texts, encode_texts
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"

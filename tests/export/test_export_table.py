@@ -81,6 +81,7 @@ def test_without_a_collection_it_is_only_checked(run):
     assert potstill.load(run / "export" / "onnx-int8").encode_queries(["copper"]).shape == (1, 32)
 
 
+@pytest.mark.heavy
 def test_a_ranker_is_checked_on_the_collection(ranker, tiny_collection, tmp_path):
     (row,) = export(ranker, collection=str(tiny_collection), out=tmp_path / "out")
     assert 0 <= row["score_difference"] < 1e-3

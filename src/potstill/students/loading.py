@@ -79,7 +79,8 @@ def load(path: str | Path, *, trust_remote_code: bool = False) -> Student:
         raise InputError(
             "this student reads pairs of texts and gives scores, not vectors",
             where=str(folder),
-            fix="open it with sentence_transformers.CrossEncoder, or measure it with `potstill ensemble --student`",
+            fix="open it with sentence_transformers.CrossEncoder (an export: potstill.students.onnx.OnnxRanker), or"
+            " measure it with `potstill ensemble --student`",
         )
     if not folder.is_dir():
         try:
@@ -87,7 +88,7 @@ def load(path: str | Path, *, trust_remote_code: bool = False) -> Student:
         except MissingExtra:  # it might be a model's id, but more often a path is mistyped
             fix = 'check the path; for a model id: pip install "potstill[train]"'
             raise InputError("there is no such folder", where=str(path), fix=fix) from None
-    if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+    if not any((folder / file).is_file() for file in ("modules.json", "config.json", "model.onnx")):
         raise InputError(
             "the folder holds no student and no model",
             where=str(path),
@@ -128,12 +129,13 @@ def _head(folder: Path, note: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def _separate(folder: Path) -> Encoder:
-    beside = folder.parent / STUDENT_DOCUMENTS
-    if not (beside / "modules.json").is_file():
+    exported = (folder / "model.onnx").is_file()
+    beside = folder.with_name(f"{folder.resolve().name}-documents") if exported else folder.parent / STUDENT_DOCUMENTS
+    if not (beside / ("model.onnx" if exported else "modules.json")).is_file():
         raise InputError(
             "this student has a document tower of its own, and it is not there",
             where=str(beside),
-            fix="put the run's student-documents/ beside the student's folder",
+            fix=f"put the {'export' if exported else 'run'}'s {beside.name}/ beside the student's folder",
         )
     return load_encoder(beside, "document")
 
@@ -168,13 +170,36 @@ def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool
             where=error.where or str(folder),
             fix=remedy,
         ) from None
-    if encoder.dimensions != dimensions:
+    cut = note.get("cut")  # of an export whose vectors are shorter than the teacher's
+    expected = int(cut["from"]) if cut else dimensions
+    if encoder.dimensions != expected:
         raise InputError(
-            f"the teacher gives {encoder.dimensions} numbers a text and the student {dimensions}",
+            f"the teacher gives {encoder.dimensions} numbers a text and the student {expected}",
             where=str(folder),
             fix="load the teacher that the student was distilled from",
         )
-    return encoder
+    return CutEncoder(encoder, dimensions, normalize=bool(cut["normalize"])) if cut else encoder
+
+
+class CutEncoder:
+    """The first dimensions of what an encoder gives, of unit length again where `normalize` says so."""
+
+    def __init__(self, encoder: Encoder, dimensions: int, *, normalize: bool) -> None:
+        self.encoder, self.dimensions, self.normalize = encoder, dimensions, normalize
+        self.parameters, self.bytes = encoder.parameters, encoder.bytes
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts, float32 `(n, dimensions)`."""
+        return cut_vectors(self.encoder.encode(texts), self.dimensions, normalize=self.normalize)
+
+
+def cut_vectors(vectors: np.ndarray, dimensions: int, *, normalize: bool) -> np.ndarray:
+    """The first `dimensions` of vectors `(n, d)`, a copy, of unit length where `normalize` says so."""
+    cut: np.ndarray = np.array(vectors[:, :dimensions], dtype=np.float32, order="C")
+    if normalize:
+        lengths = np.linalg.norm(cut, axis=1, keepdims=True)
+        np.divide(cut, lengths, out=cut, where=lengths > 0)
+    return cut
 
 
 class TeacherEncoder:

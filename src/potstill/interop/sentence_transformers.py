@@ -27,7 +27,7 @@ class PotstillLoss(torch.nn.Module):
     | scores: `scores:kl`, `scores:margin-mse`, ... | query, document 1, ..., document c | the teacher's c scores |
     | `contrastive:one-hot` | query, positive, negative 1, ... | none; the other queries' documents are negatives too |
 
-    Scores are inner products of the model's vectors: end the model with a `Normalize` for cosines.
+    Margins are taken to document 1. Scores are inner products of the model's vectors: end the model with a `Normalize` for cosines.
 
     Args:
         model: the model that is trained.
@@ -83,7 +83,7 @@ class PotstillLoss(torch.nn.Module):
         """
         vectors = [self.model(features)["sentence_embedding"] for features in sentence_features]
         rows = len(vectors[0])
-        if self.objective.needs_positives:
+        if not self.objective.signals:  # no teacher has a say
             if len(vectors) < 2:
                 raise self._odd(f"{len(vectors)} column of texts", "a query and its positive")
             documents = torch.cat(vectors[1:])  # all positives first: query i's is document i

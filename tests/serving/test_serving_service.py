@@ -316,3 +316,11 @@ def test_a_port_that_is_taken_is_named(static_folder):
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert f"127.0.0.1:{port}" in done.stderr
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_counting_tokens_changes_no_vector(static_folder, text):
+    encoder = potstill.load(static_folder).queries
+    vector, tokens = encoder.encode_counted(text)
+    assert np.array_equal(vector, encoder.encode([text]))
+    assert tokens == len(encoder.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -27,7 +27,8 @@ class PotstillLoss(torch.nn.Module):
     | scores: `scores:kl`, `scores:margin-mse`, ... | query, document 1, ..., document c | the teacher's c scores |
     | `contrastive:one-hot` | query, positive, negative 1, ... | none; the other queries' documents are negatives too |
 
-    Margins are taken to document 1. Scores are inner products of the model's vectors: end the model with a `Normalize` for cosines.
+    Margins are taken to document 1. Scores are inner products of the model's vectors: end the model with a `Normalize`
+    for cosines.
 
     Args:
         model: the model that is trained.

@@ -86,6 +86,11 @@ class Service:
             except PotstillError as error:
                 raise Refusal(400, f"{error.message}: {error.fix}") from None
         small = sum(map(len, texts)) <= _AT_ONCE
+        if small and len(texts) == 1 and model.instant(role):
+            vector, tokens = model.encoder(role).encode_counted(texts[0])
+            self.metrics.batches.add(1)
+            self.metrics.texts(role, 1, tokens)
+            return vector, tokens, 0
         if small:
             costs = model.costs(role, texts)
         else:

@@ -124,12 +124,20 @@ class StaticEncoder:
             np.divide(out, lengths, out=out, where=lengths > 0)
         return out
 
+    def encode_counted(self, text: str) -> tuple[np.ndarray, int]:
+        """The vector of one text, float32 `(1, dimensions)`, and its number of tokens, which are made once for both."""
+        ids = encode_texts(self.tokenizer, [self.prompt + text])[0].ids
+        return self._of(ids), len(ids)
+
     def _one(self, text: str) -> np.ndarray:
         """The same for one text, without anything that costs a microsecond: this is what a user waits for."""
         if self.prompt:
             text = self.prompt + text
         # A batch of one: unlike `encode` it works out no character offsets.
-        ids = encode_texts(self.tokenizer, [text])[0].ids
+        return self._of(encode_texts(self.tokenizer, [text])[0].ids)
+
+    def _of(self, ids: list[int]) -> np.ndarray:
+        """The vector of one text's token ids, float32 `(1, dimensions)`."""
         if not ids:
             return np.zeros((1, self.dimensions), dtype=np.float32)
         vector = self._sum(ids)

@@ -27,8 +27,6 @@ app = typer.Typer(
 signals_app = typer.Typer(help="The store of teacher signals.", no_args_is_help=True)
 app.add_typer(signals_app, name="signals")
 app.add_typer(teach_app, name="teach")
-for _commands in (cli_export, cli_index, cli_serve, cli_compare):
-    _commands.register(app)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)]
 Signals = Annotated[
@@ -227,6 +225,10 @@ def signals_gc(
     older = timedelta(days=older_than_days) if older_than_days is not None else None
     freed = gc(_store(signals), older_than=older, model=model, dry_run=dry_run)
     _say(f"{'would free' if dry_run else 'freed'} {freed / 1e6:,.1f} MB")
+
+
+for _commands in (cli_export, cli_index, cli_serve, cli_compare):
+    _commands.register(app)
 
 
 def _store(signals: Path | None) -> Path | None:

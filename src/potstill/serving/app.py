@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from ..errors import MissingExtra, PotstillError
 from ..recipe import Role
@@ -147,18 +148,22 @@ def create_app(
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_there)
     app.add_exception_handler(Exception, _failed)
-    for router in (_routes(service), *routers):
+    answers = _answers(service)
+    for router in (_routes(service, answers), *routers):
         app.include_router(router)
-    return Limits(app, settings, service.metrics, PATHS)
+    return Limits(app, settings, service.metrics, PATHS, {path: answer for path, (answer, _) in answers.items()})
 
 
-def _routes(service: Service) -> APIRouter:
-    router, most = APIRouter(responses=_TOLD), service.settings.max_texts
+Answer = Callable[[bytes], Awaitable[Response]]
 
-    @router.post("/v1/embeddings", openapi_extra=schema(EmbeddingsRequest))
-    async def embeddings(request: Request) -> Response:
+
+def _answers(service: Service) -> dict[str, tuple[Answer, type[BaseModel]]]:
+    """What is answered to a body: path to function and the body's shape."""
+    most = service.settings.max_texts
+
+    async def embeddings(body: bytes) -> Response:
         """Vectors of texts, as OpenAI's clients ask for them."""
-        asked = read(EmbeddingsRequest, await request.body(), 400)
+        asked = read(EmbeddingsRequest, body, 400)
         texts = as_list(asked.input, most, 400)
         width = getattr(service.model, "dimensions", None)
         if asked.dimensions is not None and asked.dimensions != width:
@@ -169,18 +174,16 @@ def _routes(service: Service) -> APIRouter:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return _json({"object": "list", "data": data, "model": service.model.name, "usage": usage}, cut)
 
-    @router.post("/embed", openapi_extra=schema(EmbedRequest))
-    async def embed(request: Request) -> Response:
+    async def embed(body: bytes) -> Response:
         """Vectors of texts, as text-embeddings-inference gives them."""
-        asked = read(EmbedRequest, await request.body(), 422)
+        asked = read(EmbedRequest, body, 422)
         texts = as_list(asked.inputs, most, 422)
         found, _, cut = await service.vectors(asked.prompt_name, texts, whole=not asked.truncate)
         return _json(_unit(found) if asked.normalize else found, cut)
 
-    @router.post("/rerank", openapi_extra=schema(RerankRequest))
-    async def rerank(request: Request) -> Response:
+    async def rerank(body: bytes) -> Response:
         """Texts in the order of their scores for a query."""
-        asked = read(RerankRequest, await request.body(), 422)
+        asked = read(RerankRequest, body, 422)
         texts = as_list(asked.texts, most, 422)
         scores = await service.scores(asked.query, texts, asked.raw_scores, not asked.truncate)
         order = np.argsort(-scores, kind="stable").tolist()
@@ -188,6 +191,28 @@ def _routes(service: Service) -> APIRouter:
         if asked.return_text:
             rows = [{**row, "text": texts[row["index"]]} for row in rows]
         return _json(rows)
+
+    return {
+        "/v1/embeddings": (embeddings, EmbeddingsRequest),
+        "/embed": (embed, EmbedRequest),
+        "/rerank": (rerank, RerankRequest),
+    }
+
+
+def _described(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    """An answer as a route: what describes it, and serves it where nothing stands before the application."""
+
+    async def route(request: Request) -> Response:
+        return await answer(await request.body())
+
+    route.__name__, route.__doc__ = answer.__name__, answer.__doc__
+    return route
+
+
+def _routes(service: Service, answers: Mapping[str, tuple[Answer, type[BaseModel]]]) -> APIRouter:
+    router = APIRouter(responses=_TOLD)
+    for path, (answer, shape) in answers.items():
+        router.add_api_route(path, _described(answer), methods=["POST"], openapi_extra=schema(shape))
 
     @router.get("/v1/models")
     async def models() -> Response:

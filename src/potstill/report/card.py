@@ -123,7 +123,29 @@ With Potstill, which is faster for one query at a time{" and needs no torch" if 
 import potstill
 
 vectors = potstill.load("path/to/student").encode_queries(["what you search for"])
-```"""
+```
+
+With onnxruntime and tokenizers alone, once `potstill export` has written it as one graph (its prompt, where it has one, goes before the text):
+
+```python
+import numpy, onnxruntime, tokenizers
+
+text = tokenizers.Tokenizer.from_file("export/onnx-fp32/tokenizer.json").encode("what you search for")
+ids = {{"input_ids": numpy.array([text.ids]), "attention_mask": numpy.array([text.attention_mask])}}
+vectors = onnxruntime.InferenceSession("export/onnx-fp32/model.onnx").run(["vector"], ids)[0]
+```
+
+As a service in the shapes of OpenAI and text-embeddings-inference: `potstill serve path/to/student`.{_tei(s)}"""
+
+
+def _tei(s: Summary) -> str:
+    """What text-embeddings-inference itself makes of the student: it has no static models and no head of ours."""
+    if _is_static(s):
+        return ""
+    return (
+        " text-embeddings-inference reads the folder too where it supports the architecture (BERT, RoBERTa, MPNet, "
+        "ModernBERT and others) and the student has no head: `--model-id path/to/student`."
+    )
 
 
 _RANKS = """## Usage

@@ -125,7 +125,8 @@ import potstill
 vectors = potstill.load("path/to/student").encode_queries(["what you search for"])
 ```
 
-With onnxruntime and tokenizers alone, once `potstill export` has written it as one graph (its prompt, where it has one, goes before the text):
+With onnxruntime and tokenizers alone, once `potstill export` has written it as one graph (its prompt, where it has one,
+goes before the text):
 
 ```python
 import numpy, onnxruntime, tokenizers

@@ -186,12 +186,18 @@ async def opened(port: int, requests: Sequence[bytes], rate: float, seconds: flo
 
     async def one(due: float) -> None:
         nonlocal failed
-        try:
-            line = idle.pop() if idle else await Line(port).open()
-            good = await line.ask(requests[len(times) % len(requests)])
-            idle.append(line)
-        except (OSError, asyncio.IncompleteReadError):
-            good = False
+        request = requests[len(times) % len(requests)]
+        good = False
+        while not good:
+            kept = bool(idle)
+            try:
+                line = idle.pop() if kept else await Line(port).open()
+                good = await line.ask(request)
+                idle.append(line)
+                break
+            except (OSError, asyncio.IncompleteReadError):
+                if not kept:  # a kept line may have been closed by the server meanwhile: every client asks again then
+                    break
         failed += not good
         times.append(time.perf_counter() - due)
 

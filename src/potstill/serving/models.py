@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class Towers:
         self.encoders: dict[Role, Any] = {"query": student.queries}
         if documents or not asymmetric:
             self.encoders["document"] = student.documents
+        # Texts are counted while the model's thread tokenises others: one tokenizer would be borrowed twice and fail.
+        self._counters = {
+            role: copy.deepcopy(getattr(getattr(one, "model", None), "tokenizer", None))
+            for role, one in self.encoders.items()
+        }
         self.dimensions = student.dimensions
         self.metric = str(student.note.get("metric") or "cosine")
 
@@ -58,7 +64,7 @@ class Towers:
     def costs(self, role: Role, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, before anything is cut."""
         encoder = self.encoder(role)
-        tokenizer = getattr(encoder, "tokenizer", None) or getattr(getattr(encoder, "model", None), "tokenizer", None)
+        tokenizer = getattr(encoder, "tokenizer", None) or self._counters[role]
         if hasattr(tokenizer, "encode_batch_fast"):
             prompt = getattr(encoder, "prompt", "")
             return [len(found.ids) for found in encode_texts(tokenizer, [prompt + text for text in texts])]
@@ -88,11 +94,12 @@ class Ranker:
         self.name, self.metric = name, "score"
         self._identity = torch.nn.Identity()
         self._model = CrossEncoder(str(path), device="cpu")
+        self._counter = copy.deepcopy(self._model.tokenizer)  # the model's own is in use in its thread
 
     def costs(self, pairs: Sequence[tuple[str, str]]) -> list[int]:
         """Tokens of each pair, before anything is cut."""
         queries, texts = zip(*pairs, strict=True)
-        found = self._model.tokenizer(list(queries), list(texts), truncation=False, padding=False, verbose=False)
+        found = self._counter(list(queries), list(texts), truncation=False, padding=False, verbose=False)
         return [len(ids) for ids in found["input_ids"]]
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:

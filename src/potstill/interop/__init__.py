@@ -1,1 +1,1 @@
-"""Students and objectives inside other people's tools."""
+"""Objectives inside other people's tools."""

@@ -5,7 +5,8 @@
 Everything runs on the loopback of one machine, load generator included, so requests a second say little elsewhere; the
 ratios, measured in alternation in one run, say what the service adds. `noop` is a FastAPI route that answers as many
 numbers without a student, and pays for routing, which the service skips; `plain` is sentence-transformers behind the
-same FastAPI shape, one call a request. Capacity is measured in closed loops, then an open loop sends at 80 % of it whatever the answers do.
+same FastAPI shape, one call a request. Capacity is measured in closed loops, then an open
+loop sends at 80 % of it whatever the answers do.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..atomic import replacing_folder, write_json
+from ..candidates.approximate import require_faiss
 from ..errors import InputError
 from ..evaluation import Rows
 from ..progress import meter, warn
 from ..version import __version__
-from .faiss_index import FILE, build_faiss, require_faiss
+from .faiss_index import FILE, build_faiss
 from .files import ABOUT, FORMAT, IDS, VECTORS, digest, write_ids
 from .index import IndexMetric, held_rows, unit
 from .lance_index import FOLDER, build_lance, require_lancedb

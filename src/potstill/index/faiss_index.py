@@ -8,26 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingExtra
+from ..candidates.approximate import require_faiss
+from ..errors import InputError
 from ..evaluation import Ranking, Rows
 from .index import EffortName, IndexMetric, checked_queries, held_rows, ranked
 
 FILE = "index.faiss"
 _WHOLE = {"IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat", "IndexIVFFlat"}
 _TRAINED_ON = 64  # vectors a list or a code, at most
-
-
-def require_faiss() -> Any:
-    """The package.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        import faiss
-    except ImportError:
-        raise MissingExtra("faiss", "faiss") from None
-    return faiss
 
 
 class FaissIndex:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..candidates.approximate import require_faiss
 from ..errors import InputError
 from ..evaluation import Rows
 from ..teachers.precomputed import PrecomputedIndex
+from ..teachers.vector_files import ids_beside, read_id_file
 from .building import check_ids
 from .exact import ExactIndex
-from .faiss_index import FILE, FaissIndex, open_faiss, require_faiss
+from .faiss_index import FILE, FaissIndex, open_faiss
 from .files import ABOUT, IDS, VECTORS, read_about, read_ids
 from .index import Index, IndexMetric, held_rows
 from .lance_index import FOLDER, TABLE, LanceIndex
@@ -119,12 +121,10 @@ def _known(metric: IndexMetric | None, unit: bool, path: Path) -> IndexMetric:
 
 def _ids_of(path: Path, ids: str | Path | None) -> list[str] | None:
     """Ids that are named, or lie beside a file of faiss; None where there are none."""
-    from ..teachers.vector_files import _ids_beside, _read_ids  # the same files as beside .npy
-
     if ids is not None:
-        return _read_ids(Path(ids).expanduser())
+        return read_id_file(Path(ids).expanduser())
     try:
-        beside = _ids_beside(path)
+        beside = ids_beside(path)
     except InputError:
         return None
-    return _read_ids(beside)
+    return read_id_file(beside)

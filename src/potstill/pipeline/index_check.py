@@ -203,10 +203,9 @@ def _compared(
         "measures": None,
     }
     if judged:
-        approximate = index.search(teacher, k), index.search(student, k)
         systems: dict[str, Ranking] = {"teacher, exact": exact[0], "student, exact": exact[1]}
         if index.effort is not None or index.lossy:
-            systems |= {"teacher, index": approximate[0], "student, index": approximate[1]}
+            systems |= {"teacher, index": index.search(teacher, k), "student, index": index.search(student, k)}
         if extra is not None and extra.effort is not None:
             systems["student, extra effort"] = index.search(student, k, extra.effort)
         name = _MEASURE.format(k=k)

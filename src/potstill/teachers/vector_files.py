@@ -45,8 +45,8 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[np.ndarray, list[st
             where=str(path),
             fix="save a two-dimensional array of float16 or float32",
         )
-    found = ids_path or _ids_beside(path)
-    return matrix, _read_ids(found), found
+    found = ids_path or ids_beside(path)
+    return matrix, read_id_file(found), found
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -143,7 +143,12 @@ def _read_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
     return matrix, ids
 
 
-def _ids_beside(path: Path) -> Path:
+def ids_beside(path: Path) -> Path:
+    """The file of ids that lies beside a file of vectors.
+
+    Raises:
+        InputError: there is none; names those that were looked for.
+    """
     tried = [
         candidate
         for end in ("txt", "json")
@@ -163,7 +168,12 @@ def _ids_beside(path: Path) -> Path:
     )
 
 
-def _read_ids(path: Path) -> list[str]:
+def read_id_file(path: Path) -> list[str]:
+    """Ids: one a line, or a JSON list.
+
+    Raises:
+        InputError: there is no such file, or it is no list of ids; names the line.
+    """
     if not path.is_file():
         raise InputError("no such file of ids", where=str(path), fix="check the path")
     try:

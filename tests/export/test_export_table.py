@@ -14,6 +14,7 @@ import potstill
 from potstill.cli import run as cli
 from potstill.errors import InputError
 from potstill.pipeline.exporting import export
+from potstill.report import write_report
 
 COLUMNS = {"bytes", "cosine_min", "query_ms_p50", "query_ms_p99", "queries_per_s", "nDCG@10", "retention"}
 
@@ -33,6 +34,7 @@ def run(student, tmp_path) -> Path:
 def test_every_target_is_measured_beside_the_original(run, tiny_collection, tiny_encoder, signals, tmp_path):
     precisions = ("fp32", "fp16", "int8")
     options = {"formats": ("onnx", "static"), "precisions": precisions, "signals": signals}
+    write_report(run)
     rows = export(run, collection=str(tiny_collection), **options)
     assert [(row["target"], row["precision"]) for row in rows] == [
         ("student", "fp32"),
@@ -40,6 +42,9 @@ def test_every_target_is_measured_beside_the_original(run, tiny_collection, tiny
         ("static", "int8"),
     ]
     assert json.loads((run / "deployment.json").read_text()) == rows
+    page = (run / "report.html").read_text(encoding="utf-8")  # made anew
+    assert 'id="deployment"' in page
+    assert "onnx int8" in page
     for row in rows:
         assert row.keys() >= COLUMNS
         assert 0 < row["query_ms_p50"] <= row["query_ms_p99"]

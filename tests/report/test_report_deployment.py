@@ -46,6 +46,12 @@ def test_rows_are_shown_from_a_list_or_below_a_name(tmp_path: Path, wrapped: Any
     assert found.note == ""
 
 
+def test_the_interval_of_what_export_writes_is_shown(tmp_path: Path):
+    row = {key: value for key, value in ROW.items() if key not in ("low", "high")}
+    found = view(tmp_path, [row | {"retention_low": 0.998, "retention_high": 1.05}])
+    assert [plain(row) for row in found.rows] == [SHOWN]
+
+
 def test_retention_may_be_an_interval_and_figures_may_be_absent(tmp_path: Path):
     row = {"target": "numpy", "retention": {"value": 0.9, "low": 0.8, "high": 1.0}}
     found = view(tmp_path, [row, "odd"])

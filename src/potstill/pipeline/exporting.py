@@ -19,18 +19,19 @@ from ..export.source import student_folder
 from ..export.static_int8 import export_static
 from ..progress import say, warn
 from ..recipe import EvaluateSpec, TeacherSpec
+from ..report import write_report
+from ..report.deployment import FILE
 from ..students import Student, load, read_note
-from ..students.loading import cut_vectors
+from ..students.loading import cut_vectors, teacher_of
 from ..teachers import open_teacher
-from ..teachers.compressed import CompressedTeacher, with_head
+from ..teachers.compressed import with_head
 from .assess import Assessment
 from .judged import judgments_of
 from .runfolder import RECIPE
-from .vectors import document_vectors, through
+from .vectors import document_vectors, seen_by
 
 Format = Literal["onnx", "static"]
 MEASURE = "nDCG@10"
-FILE = "deployment.json"
 _SAMPLES = 256  # queries and documents each that an export is checked with
 _EXCERPT = 2000  # characters of a checked document
 
@@ -99,6 +100,8 @@ def export(
     if home.is_dir():
         write_json(home / FILE, whole)
         say(f"{home / FILE}: {len(whole)} rows")
+        if (home / "report.html").is_file():
+            write_report(home)  # it shows them
     return whole
 
 
@@ -196,7 +199,7 @@ def _settings(run: str | Path, student: str | Path, original: Student) -> tuple[
     if not said:
         warn(f"{student} names no teacher: what is kept of it is not measured")
         return EvaluateSpec(), None
-    return EvaluateSpec(), TeacherSpec.model_validate({"model": said} if isinstance(said, str) else dict(said))
+    return EvaluateSpec(), teacher_of(said)
 
 
 def _retention(
@@ -212,7 +215,7 @@ def _retention(
     first = students[0]
     searched = with_head(model, first.index_head)
     documents = document_vectors(model, collection, signals)
-    index: Any = through(searched, documents) if isinstance(searched, CompressedTeacher) else documents
+    index: Any = seen_by(searched, documents)
     own = first.note.get("towers", "shared") != "asymmetric"
     how = spec.model_copy(update={"measures": (MEASURE,), "cost": False, "prefixes": (), "rerank": 0})
     rows = []

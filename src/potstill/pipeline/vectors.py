@@ -99,6 +99,11 @@ def through(teacher: CompressedTeacher, whole: Vectors) -> Vectors:
     return Vectors(Through(teacher, whole.table), whole.rows, whole.texts_cut)
 
 
+def seen_by(teacher: VectorTeacher, whole: Vectors) -> Vectors:
+    """The whole teacher's vectors as this teacher has them: through its head, where it has one."""
+    return through(teacher, whole) if isinstance(teacher, CompressedTeacher) else whole
+
+
 def _encoded(
     teacher: VectorTeacher,
     texts: Callable[[], Iterator[str]],

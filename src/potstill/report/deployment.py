@@ -22,6 +22,7 @@ HEADS = (
 )
 _LISTS = ("deployments", "targets", "variants", "rows", "results")
 _MEASURE = "nDCG@10"
+_ENDS = ("low", "high")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _listed(found: Any) -> list[Any]:
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     kept = row.get("retention")
-    interval = kept if isinstance(kept, dict) else row
+    interval = kept if isinstance(kept, dict) else {end: row.get(f"retention_{end}", row.get(end)) for end in _ENDS}
     value = number(kept.get("value") if isinstance(kept, dict) else kept)
     between = percent_range(number(interval.get("low")), number(interval.get("high")))
     name = " ".join(str(row[key]) for key in ("target", "precision") if row.get(key))

@@ -140,6 +140,11 @@ def _separate(folder: Path) -> Encoder:
     return load_encoder(beside, "document")
 
 
+def teacher_of(said: str | Mapping[str, Any]) -> TeacherSpec:
+    """The teacher that a note names: a model, or all that opens it."""
+    return TeacherSpec.model_validate({"model": said} if isinstance(said, str) else dict(said))
+
+
 def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool, head: np.ndarray | None) -> Encoder:
     said = note.get("teacher")
     if not said:
@@ -148,7 +153,7 @@ def _teacher(folder: Path, note: Mapping[str, Any], dimensions: int, trust: bool
             where=str(folder),
             fix="search the index that you have, or encode documents with the teacher it was distilled from",
         )
-    spec = TeacherSpec.model_validate({"model": said} if isinstance(said, str) else dict(said))
+    spec = teacher_of(said)
     remedy = "make the teacher reachable under the name in potstill.json, or search the index that you have"
     if spec.trust_remote_code and not trust:
         remedy = "read the Python code that comes with it, and if you trust it: load(path, trust_remote_code=True)"

@@ -211,5 +211,20 @@ def test_a_real_run_side_by_side(tmp_path, tiny_collection, tiny_encoder):
         assert found["judged"]
         for side in ("teacher", "student"):
             assert [one["id"] for one in found[side]["results"]] == [top[0] for top in row[f"{side}_top"]]
+    assert sides.collection == tiny_collection.name
     with pytest.raises(InputError, match="no finished run"):
         open_sides([tmp_path], signals=signals)
+
+
+def test_a_student_of_a_smaller_index_searches_through_its_head(tmp_path, tiny_collection, tiny_encoder):
+    from pipeline_runs import quick_run
+
+    run, signals = tmp_path / "small", tmp_path / "store"
+    settings = ["index.width=6", "index.updates=20", "index.batch=16"]
+    quick_run(run, collection=tiny_collection, teacher=tiny_encoder, signals=signals, settings=settings)
+    sides = open_sides([run], signals=signals)
+    assert sides.students[0].documents.shape[1] == 6
+    for line in (run / "per_query.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        found = sides.search(row["text"], 0)["student"]["results"]
+        assert [one["id"] for one in found] == [top[0] for top in row["student_top"]]

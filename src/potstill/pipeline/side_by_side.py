@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ from ..collection import Collection, open_collection
 from ..errors import InputError
 from ..progress import say, warn
 from ..recipe import Recipe, load_recipe
+from ..report.runfiles import Rated, RunFiles, extremes, rated_queries, read_run
+from ..report.summary import MAIN_MEASURE
 from ..serving.sides import Point, Sides, StudentSide, TeacherSide
-from ..students import Student, load
+from ..students import load
 from ..teachers import VectorTeacher, open_teacher
-from ..teachers.compressed import CompressedTeacher, with_head
-from .vectors import document_vectors
+from ..teachers.compressed import with_head
+from .vectors import Vectors, document_vectors, seen_by
 
 _EXAMPLES = 6
 _SNIPPET = 280
@@ -47,17 +48,14 @@ def open_sides(runs: Sequence[Path], *, collection: str | None = None, signals: 
             )
     whole = document_vectors(teacher, opened, signals)
     documents = whole.all()
-    evaluations = [_json(run / "evaluation.json") for run in runs]
-    measure = next((name for one in evaluations for name in one.get("retention", {})), "nDCG@10")
-    students = [
-        _student(run, opened, teacher, documents, evaluation, measure)
-        for run, evaluation in zip(runs, evaluations, strict=True)
-    ]
+    read = [read_run(run) for run in runs]
+    measure = next((name for one in read for name in one.evaluation.get("retention", {})), MAIN_MEASURE)
+    students = [_student(one, opened, teacher, whole, documents, measure) for one in read]
     titles, snippets = [], []
     for document in opened.documents():
         titles.append(document.title)
         snippets.append(document.text[:_SNIPPET] + ("…" if len(document.text) > _SNIPPET else ""))
-    split = evaluations[0].get("split")
+    split = read[0].evaluation.get("split")
     judged: dict[str, dict[str, int]] = {}
     if split:
         for query_id, grades in opened.qrels(split).items():
@@ -65,14 +63,14 @@ def open_sides(runs: Sequence[Path], *, collection: str | None = None, signals: 
                 judged[opened.queries[query_id].strip()] = dict(grades)
     say(f"comparing {len(students)} students with {teacher.name} on {opened.document_count:,} documents")
     return Sides(
-        collection=Path(str(source)).name,
+        collection=opened.name,
         measure=measure,
         metric=teacher.metric,
         ids=opened.document_ids,
         titles=titles,
         snippets=snippets,
         teacher=TeacherSide(
-            teacher.name, lambda: _encoder(teacher), documents, _point(evaluations[0], "teacher", measure)
+            teacher.name, lambda: _encoder(teacher), documents, _point(read[0].evaluation, "teacher", measure)
         ),
         students=students,
         judged=judged,
@@ -90,23 +88,22 @@ def _recipe(run: Path) -> Recipe:
 
 
 def _student(
-    run: Path,
+    files: RunFiles,
     collection: Collection,
     teacher: VectorTeacher,
+    whole: Vectors,
     documents: np.ndarray,
-    evaluation: dict[str, Any],
     measure: str,
 ) -> StudentSide:
-    student: Student = load(run)
+    run = files.path
+    student = load(run)
     searched = documents
     if student.note.get("towers") not in (None, "asymmetric"):
         say(f"{run.name}: encoding its own documents")
         searched = student.encode_documents(list(collection.texts()))
     elif student.index_head is not None:
-        compressed = with_head(teacher, student.index_head)
-        assert isinstance(compressed, CompressedTeacher)
-        searched = documents @ student.index_head
-    wins, losses = _examples(run / "per_query.jsonl", measure)
+        searched = seen_by(with_head(teacher, student.index_head), whole).all()
+    losses, wins = ([_example(one) for one in side] for side in extremes(rated_queries(files, measure), _EXAMPLES))
     if not wins and not losses:
         warn(f"{run}: no judged query went better or worse, or there is no per_query.jsonl")
     return StudentSide(
@@ -114,7 +111,7 @@ def _student(
         str(student.note.get("kind") or ""),
         student.encode_queries,
         searched,
-        _point(evaluation, "student", measure),
+        _point(files.evaluation, "student", measure),
         wins,
         losses,
     )
@@ -126,21 +123,9 @@ def _encoder(teacher: VectorTeacher) -> Callable[[list[str]], np.ndarray]:
     return lambda texts: teacher.encode(texts, "query")
 
 
-def _examples(path: Path, measure: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Queries that gained and lost most, largest first."""
-    if not path.is_file():
-        return [], []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        measures = row.get("measures") or {}
-        values = [(measures.get(system) or {}).get(measure) for system in ("teacher", "student")]
-        if None not in values:
-            rows.append({"id": row["query_id"], "text": row["text"], "teacher": values[0], "student": values[1]})
-    rows.sort(key=lambda row: row["teacher"] - row["student"])
-    wins = [row for row in rows[:_EXAMPLES] if row["student"] > row["teacher"]]
-    losses = [row for row in rows[::-1][:_EXAMPLES] if row["student"] < row["teacher"]]
-    return wins, losses
+def _example(rated: Rated) -> dict[str, Any]:
+    row = rated.row
+    return {"id": row["query_id"], "text": row["text"], "teacher": rated.teacher, "student": rated.student}
 
 
 def _point(evaluation: dict[str, Any], system: str, measure: str) -> Point:
@@ -148,8 +133,3 @@ def _point(evaluation: dict[str, Any], system: str, measure: str) -> Point:
     interval = evaluation.get("intervals", {}).get(system, {}).get(measure, {})
     cost = (evaluation.get("cost") or {}).get(system, {})
     return Point(value, interval.get("low"), interval.get("high"), cost.get("query_ms_p50"), cost.get("bytes"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found

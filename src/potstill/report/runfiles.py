@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InputError
 
@@ -68,6 +69,33 @@ def read_run(path: Path) -> RunFiles:
         documents={key: str(value) for key, value in documents.items()},
         absent=tuple(absent),
     )
+
+
+class Rated(NamedTuple):
+    """One judged query: student's measure less the teacher's, both, and its line of `per_query.jsonl`."""
+
+    difference: float
+    teacher: float
+    student: float
+    row: dict[str, Any]
+
+
+def rated_queries(files: RunFiles, measure: str) -> list[Rated]:
+    """The queries that both systems were measured on, from the largest loss to the largest win."""
+    rated = []
+    for row in files.per_query:
+        teacher = number(at(row, "measures", "teacher", measure))
+        student = number(at(row, "measures", "student", measure))
+        if teacher is not None and student is not None:
+            rated.append(Rated(student - teacher, teacher, student, row))
+    return sorted(rated, key=lambda entry: entry.difference)
+
+
+def extremes(rated: Sequence[Rated], most: int) -> tuple[list[Rated], list[Rated]]:
+    """The `most` largest losses and wins among rated queries, the largest first."""
+    lost = [entry for entry in rated[:most] if entry.difference < 0]
+    won = [entry for entry in rated[::-1][:most] if entry.difference > 0]
+    return lost, won
 
 
 def at(value: Any, *place: str) -> Any:

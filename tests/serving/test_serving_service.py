@@ -324,3 +324,16 @@ def test_counting_tokens_changes_no_vector(static_folder, text):
     vector, tokens = encoder.encode_counted(text)
     assert np.array_equal(vector, encoder.encode([text]))
     assert tokens == len(encoder.tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def test_a_prompt_counts_among_the_tokens(tmp_path):
+    import tiny
+
+    folder = tiny.make_tiny_encoder(tmp_path / "student", max_length=16, prompts={"query": "small old new great "})
+    with live(create_app(open_served(folder))) as url:
+        text = "copper " * 12  # 14 tokens with the special ones; 18 behind the prompt
+        refused = httpx.post(f"{url}/embed", json={"inputs": text, "truncate": False})
+        assert refused.status_code == 413
+        assert httpx.post(f"{url}/embed", json={"inputs": text}).headers["x-potstill-truncated"] == "1"
+        used = httpx.post(f"{url}/v1/embeddings", json={"input": "copper"}).json()["usage"]
+        assert used["prompt_tokens"] == 7

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingExtra
-from ..recipe import Role
+from ..errors import InputError
+from ..recipe import Role, ScorerSpec
+from ..signals import pair_text
 from ..students import load_encoder, read_note
 from ..students.encoder import Int8StaticEncoder, SentenceEncoder, StaticEncoder
 
@@ -207,22 +208,17 @@ def _transformer(path: str | Path, note: dict[str, Any], roles: tuple[Role, ...]
 
 
 def _ranker(folder: Path, note: dict[str, Any]) -> Source:
-    try:
-        from sentence_transformers import CrossEncoder
-    except ImportError:
-        raise MissingExtra("sentence-transformers", "train") from None
-    from torch.nn import Identity
+    from ..teachers.cross_encoder import CrossEncoderScorer
 
-    model = CrossEncoder(str(folder), device="cpu")
+    scorer = CrossEncoderScorer(ScorerSpec(kind="cross-encoder", model=str(folder), device="cpu"))
+    model = scorer.model
     own = model.tokenizer
     length = int(note.get("max_length") or model.max_length or 512)
     tokenizer = _fast(own, str(folder))
     tokenizer.enable_truncation(length, strategy="longest_first")
 
     def reference(query: str, documents: list[str]) -> np.ndarray:
-        pairs = [(query, document) for document in documents]
-        scores = model.predict(pairs, activation_fn=Identity(), show_progress_bar=False)
-        return np.asarray(scores, dtype=np.float32).reshape(-1)
+        return scorer.encode([pair_text(query, document) for document in documents])[:, 0]
 
     return Source(
         name=str(folder),

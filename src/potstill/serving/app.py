@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from ..candidates.vectors import unit
 from ..errors import MissingExtra, PotstillError
 from ..recipe import Role
 from ..version import __version__
@@ -121,7 +122,7 @@ class Service:
             self.vectors("query", [query], whole), self.vectors("document", texts, whole)
         )
         if model.metric == "cosine":
-            asked, read_ = _unit(asked), _unit(read_)
+            asked, read_ = unit(asked), unit(read_)
         return np.asarray(read_ @ asked[0], dtype=np.float32)
 
 
@@ -179,7 +180,7 @@ def _answers(service: Service) -> dict[str, tuple[Answer, type[BaseModel]]]:
         asked = read(EmbedRequest, body, 422)
         texts = as_list(asked.inputs, most, 422)
         found, _, cut = await service.vectors(asked.prompt_name, texts, whole=not asked.truncate)
-        return _json(_unit(found) if asked.normalize else found, cut)
+        return _json(unit(found) if asked.normalize else found, cut)
 
     async def rerank(body: bytes) -> Response:
         """Texts in the order of their scores for a query."""
@@ -258,12 +259,6 @@ def _json(content: Any, cut: int = 0, status: int = 200) -> Response:
     headers = {"x-potstill-truncated": str(cut)} if cut else None
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, status, headers, "application/json")
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    out: np.ndarray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return out
 
 
 async def _refused(request: Request, error: Exception) -> Response:

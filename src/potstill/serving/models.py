@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingExtra
-from ..recipe import Role
-from ..students.encoder import StaticEncoder
-from ..students.loading import STUDENT, Student, load
+from ..errors import InputError
+from ..recipe import Role, ScorerSpec
+from ..signals import pair_text
+from ..students.encoder import SentenceEncoder, StaticEncoder
+from ..students.loading import STUDENT, Student, TeacherEncoder, load
 from ..students.saving import read_note
 from ..students.tokens import encode_texts
 
@@ -32,11 +32,7 @@ class Towers:
         self.encoders: dict[Role, Any] = {"query": student.queries}
         if documents or not asymmetric:
             self.encoders["document"] = student.documents
-        # Texts are counted while the model's thread tokenises others: one tokenizer would be borrowed twice and fail.
-        self._counters = {
-            role: copy.deepcopy(getattr(getattr(one, "model", None), "tokenizer", None))
-            for role, one in self.encoders.items()
-        }
+        self._counters = {role: _counter(encoder, role) for role, encoder in self.encoders.items()}
         self.dimensions = student.dimensions
         self.metric = str(student.note.get("metric") or "cosine")
 
@@ -58,20 +54,20 @@ class Towers:
     def limit(self, role: Role) -> int | None:
         """Tokens at which a text is cut; None: never."""
         encoder = self.encoder(role)
-        limit = getattr(getattr(encoder, "model", None), "max_seq_length", None) or getattr(encoder, "max_length", None)
-        return int(limit) if isinstance(limit, int) else None
+        if isinstance(encoder, SentenceEncoder):
+            from ..teachers.sentence_encoder import declared_length
+
+            return declared_length(encoder.model, role)
+        return None
 
     def costs(self, role: Role, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, before anything is cut."""
-        encoder = self.encoder(role)
-        tokenizer = getattr(encoder, "tokenizer", None) or self._counters[role]
-        if hasattr(tokenizer, "encode_batch_fast"):
-            prompt = getattr(encoder, "prompt", "")
-            return [len(found.ids) for found in encode_texts(tokenizer, [prompt + text for text in texts])]
-        if callable(tokenizer):
-            found = tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
-            return [len(ids) for ids in found]
-        if hasattr(encoder, "teacher"):
+        encoder, counter = self.encoder(role), self._counters[role]
+        if counter is not None:
+            tokenizer, prompt, special = counter
+            given = [prompt + text for text in texts]
+            return [len(found.ids) for found in encode_texts(tokenizer, given, special=special)]
+        if isinstance(encoder, TeacherEncoder):
             return [int(length) for length in encoder.teacher.lengths(list(texts), role)]
         return [1 + len(text) // 4 for text in texts]
 
@@ -81,34 +77,43 @@ class Towers:
         return vectors
 
 
+def _counter(encoder: Any, role: Role) -> tuple[Any, str, bool] | None:
+    """A tokenizer to count a tower's tokens with, the prompt before every text, and whether special tokens count.
+
+    Texts are counted while the model's own thread tokenises others, and a tokenizer whose cutting and padding are set
+    anew for every batch cannot be shared: a sentence-transformers model is counted with a copy of its own.
+    """
+    if not isinstance(encoder, SentenceEncoder):
+        tokenizer = getattr(encoder, "tokenizer", None)
+        return None if tokenizer is None else (tokenizer, encoder.prompt, False)
+    from ..teachers.sentence_encoder import adds_special_tokens, backend_tokenizer, declared_prompt
+
+    copied = backend_tokenizer(encoder.model, role)
+    if copied is None:
+        return None
+    return copied, declared_prompt(encoder.model, role)[0], adds_special_tokens(encoder.model, role)
+
+
 class Ranker:
     """A student that reads a query and a document together: `(query, text)` pairs to scores."""
 
     def __init__(self, path: Path, name: str) -> None:
-        try:
-            from sentence_transformers import CrossEncoder
-        except ImportError as error:
-            raise MissingExtra(error.name or "sentence-transformers", "train") from None
-        import torch
+        from ..teachers.cross_encoder import CrossEncoderScorer
+        from ..teachers.sentence_encoder import backend_tokenizer
 
         self.name, self.metric = name, "score"
-        self._identity = torch.nn.Identity()
-        self._model = CrossEncoder(str(path), device="cpu")
-        self._counter = copy.deepcopy(self._model.tokenizer)  # the model's own is in use in its thread
+        self._scorer = CrossEncoderScorer(ScorerSpec(kind="cross-encoder", model=str(path), device="cpu"))
+        self._counter = backend_tokenizer(self._scorer.model, "query")
 
     def costs(self, pairs: Sequence[tuple[str, str]]) -> list[int]:
         """Tokens of each pair, before anything is cut."""
-        queries, texts = zip(*pairs, strict=True)
-        found = self._counter(list(queries), list(texts), truncation=False, padding=False, verbose=False)
-        return [len(ids) for ids in found["input_ids"]]
+        if self._counter is None:
+            return [1 + (len(query) + len(text)) // 4 for query, text in pairs]
+        return [len(found.ids) for found in self._counter.encode_batch_fast(list(pairs))]
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Raw scores (logits), float32 `(n,)`."""
-        given = [list(pair) for pair in pairs]
-        found = self._model.predict(
-            given, activation_fn=self._identity, batch_size=len(given) or 1, show_progress_bar=False
-        )
-        return np.asarray(found, dtype=np.float32).reshape(len(given))
+        return self._scorer.encode([pair_text(query, text) for query, text in pairs])[:, 0]
 
 
 def open_served(path: str | Path, name: str | None = None, *, documents: bool = False) -> Towers | Ranker:

@@ -102,7 +102,7 @@ class StaticEncoder:
             InputError: a single string was given instead of a list.
         """
         if len(texts) == 1 and not isinstance(texts, str):
-            return self._one(texts[0])
+            return self.encode_counted(texts[0])[0]
         check_texts(texts)
         sums = np.zeros((len(texts), self.table.shape[1]), dtype=np.float32)
         prompt = self.prompt
@@ -125,21 +125,16 @@ class StaticEncoder:
         return out
 
     def encode_counted(self, text: str) -> tuple[np.ndarray, int]:
-        """The vector of one text, float32 `(1, dimensions)`, and its number of tokens, which are made once for both."""
-        ids = encode_texts(self.tokenizer, [self.prompt + text])[0].ids
-        return self._of(ids), len(ids)
+        """The vector of one text, float32 `(1, dimensions)`, and how many tokens it has.
 
-    def _one(self, text: str) -> np.ndarray:
-        """The same for one text, without anything that costs a microsecond: this is what a user waits for."""
+        Without anything that costs a microsecond: this is what a user waits for.
+        """
         if self.prompt:
             text = self.prompt + text
-        # A batch of one: unlike `encode` it works out no character offsets.
-        return self._of(encode_texts(self.tokenizer, [text])[0].ids)
-
-    def _of(self, ids: list[int]) -> np.ndarray:
-        """The vector of one text's token ids, float32 `(1, dimensions)`."""
+        # A batch of one: unlike `Tokenizer.encode` it works out no character offsets.
+        ids = encode_texts(self.tokenizer, [text])[0].ids
         if not ids:
-            return np.zeros((1, self.dimensions), dtype=np.float32)
+            return np.zeros((1, self.dimensions), dtype=np.float32), 0
         vector = self._sum(ids)
         if self.head is not None:
             vector = np.dot(vector, self.head)
@@ -149,7 +144,7 @@ class StaticEncoder:
                 vector *= square**-0.5
         else:
             vector /= len(ids)
-        return vector[None, :]
+        return vector[None, :], len(ids)
 
     def _sum(self, ids: list[int], out: np.ndarray | None = None) -> np.ndarray:
         """The sum of the rows of one text, float32 `(r,)`."""

@@ -34,6 +34,7 @@ def run(student, tmp_path) -> Path:
 def test_every_target_is_measured_beside_the_original(run, tiny_collection, tiny_encoder, signals, tmp_path):
     precisions = ("fp32", "fp16", "int8")
     options = {"formats": ("onnx", "static"), "precisions": precisions, "signals": signals}
+    (run / "run.json").write_text("{}", encoding="utf-8")
     write_report(run)
     rows = export(run, collection=str(tiny_collection), **options)
     assert [(row["target"], row["precision"]) for row in rows] == [
